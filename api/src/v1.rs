@@ -1,0 +1,1 @@
+//! The Berth API under `/api/v1`: what AWS has no words for.

@@ -1,0 +1,124 @@
+//! The one writer of SQLite: takes waiting closures in batches, runs each in a savepoint, commits once, then answers them all.
+//!
+//! One fsync per batch instead of one per write is what makes many small durable pushes fast.
+
+use super::{DbError, Tx, WriteError};
+use futures_util::future::BoxFuture;
+use sqlx::AnyPool;
+use tokio::sync::{mpsc, oneshot};
+
+/// Writes folded into one commit at most.
+const BATCH_MAX: usize = 64;
+/// Writes that may wait; further callers wait for room.
+const QUEUE_MAX: usize = 1024;
+
+pub(super) struct Writer {
+    queue: mpsc::Sender<Box<dyn Job>>,
+}
+
+/// A closure and the caller who waits for it.
+trait Job: Send {
+    /// Runs the closure; true when its changes should stay.
+    fn run<'c>(&'c mut self, tx: &'c mut Tx) -> BoxFuture<'c, bool>;
+    /// Answers the caller: with the closure's result, or with `failed` when the commit did not happen.
+    fn finish(self: Box<Self>, failed: Option<DbError>);
+}
+
+struct Write<F, T, E> {
+    change: F,
+    result: Option<Result<T, E>>,
+    reply: oneshot::Sender<Result<T, E>>,
+}
+
+impl<F, T, E> Job for Write<F, T, E>
+where
+    F: for<'c> Fn(&'c mut Tx) -> BoxFuture<'c, Result<T, E>> + Send + Sync,
+    T: Send,
+    E: WriteError,
+{
+    fn run<'c>(&'c mut self, tx: &'c mut Tx) -> BoxFuture<'c, bool> {
+        Box::pin(async move {
+            let result = (self.change)(tx).await;
+            let keep = result.is_ok();
+            self.result = Some(result);
+            keep
+        })
+    }
+
+    fn finish(self: Box<Self>, failed: Option<DbError>) {
+        let answer = match (self.result, failed) {
+            (Some(Err(error)), _) => Err(error),
+            (_, Some(error)) => Err(error.into()),
+            (Some(done), None) => done,
+            (None, None) => Err(DbError::Other("a write was not run".into()).into()),
+        };
+        // The caller may have gone away; the write stands all the same.
+        let _ = self.reply.send(answer);
+    }
+}
+
+impl Writer {
+    pub(super) fn start(pool: AnyPool) -> Self {
+        let (queue, waiting) = mpsc::channel(QUEUE_MAX);
+        tokio::spawn(run(pool, waiting));
+        Self { queue }
+    }
+
+    pub(super) async fn write<T, E, F>(&self, change: F) -> Result<T, E>
+    where
+        F: for<'c> Fn(&'c mut Tx) -> BoxFuture<'c, Result<T, E>> + Send + Sync + 'static,
+        T: Send + 'static,
+        E: WriteError,
+    {
+        let (reply, answer) = oneshot::channel();
+        let job = Box::new(Write { change, result: None, reply });
+        let closed = || DbError::Unavailable("the database is closed".into());
+        self.queue.send(job).await.map_err(|_| closed())?;
+        answer.await.unwrap_or_else(|_| Err(closed().into()))
+    }
+
+    /// Returns once every write queued before has been answered.
+    pub(super) async fn close(&self) {
+        let _ = self.write(|_| Box::pin(async { Ok::<_, DbError>(()) })).await;
+    }
+}
+
+async fn run(pool: AnyPool, mut waiting: mpsc::Receiver<Box<dyn Job>>) {
+    let mut batch = Vec::with_capacity(BATCH_MAX);
+    while waiting.recv_many(&mut batch, BATCH_MAX).await > 0 {
+        let failed = commit_batch(&pool, &mut batch).await.err();
+        if let Some(error) = &failed {
+            tracing::error!(%error, writes = batch.len(), "commit failed");
+        }
+        for job in batch.drain(..) {
+            job.finish(failed.clone());
+        }
+    }
+}
+
+async fn commit_batch(pool: &AnyPool, batch: &mut [Box<dyn Job>]) -> Result<(), DbError> {
+    let mut tx = pool.acquire().await?;
+    sqlx::query("begin immediate").execute(&mut *tx).await?;
+    let alone = batch.len() == 1;
+    let mut any_kept = false;
+    for job in batch.iter_mut() {
+        if !alone {
+            sqlx::query("savepoint write").execute(&mut *tx).await?;
+        }
+        let keep = job.run(&mut tx).await;
+        any_kept |= keep;
+        if !alone {
+            if !keep {
+                sqlx::query("rollback to write").execute(&mut *tx).await?;
+            }
+            sqlx::query("release write").execute(&mut *tx).await?;
+        }
+    }
+    let end = if any_kept { "commit" } else { "rollback" };
+    if let Err(error) = sqlx::query(end).execute(&mut *tx).await {
+        // Leave the connection usable for the next batch, whatever SQLite did by itself.
+        let _ = sqlx::query("rollback").execute(&mut *tx).await;
+        return Err(error.into());
+    }
+    Ok(())
+}

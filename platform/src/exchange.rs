@@ -1,0 +1,56 @@
+//! What registry and deployer hand each other: push events (registry writes, deployer reads) and pins (deployer writes, the
+//! registry's garbage collector reads). No other table is touched by both.
+
+use crate::db::{DbError, Tx};
+use crate::events::next;
+use model::{Digest, RepositoryName, Tag, Timestamp};
+
+/// Records that `tag` moved, in the transaction that moved it. The sequence is the order in which tags moved.
+pub async fn record_push(
+    tx: &mut Tx,
+    now: Timestamp,
+    repository: &RepositoryName,
+    tag: &Tag,
+    digest: &Digest,
+    principal: &str,
+) -> Result<i64, DbError> {
+    let sequence = next(tx, "push_events").await?;
+    sqlx::query("insert into push_events (sequence, repository, tag, digest, principal, at) values ($1, $2, $3, $4, $5, $6)")
+        .bind(sequence)
+        .bind(repository.to_string())
+        .bind(tag.to_string())
+        .bind(digest.to_string())
+        .bind(principal.to_owned())
+        .bind(now.as_micros())
+        .execute(tx)
+        .await?;
+    Ok(sequence)
+}
+
+/// Keeps `digest` from the garbage collector for as long as `holder` has the pin.
+pub async fn pin(tx: &mut Tx, now: Timestamp, repository: &str, digest: &Digest, holder: &str) -> Result<(), DbError> {
+    sqlx::query("insert into pins (repository, digest, holder, created_at) values ($1, $2, $3, $4) on conflict do nothing")
+        .bind(repository.to_owned())
+        .bind(digest.to_string())
+        .bind(holder.to_owned())
+        .bind(now.as_micros())
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// Gives up every pin of `holder`.
+pub async fn unpin(tx: &mut Tx, holder: &str) -> Result<(), DbError> {
+    sqlx::query("delete from pins where holder = $1").bind(holder.to_owned()).execute(tx).await?;
+    Ok(())
+}
+
+/// Whether `digest` in `repository` is pinned by anyone.
+pub async fn is_pinned(tx: &mut Tx, repository: &str, digest: &Digest) -> Result<bool, DbError> {
+    let row = sqlx::query("select holder from pins where repository = $1 and digest = $2 limit 1")
+        .bind(repository.to_owned())
+        .bind(digest.to_string())
+        .fetch_optional(tx)
+        .await?;
+    Ok(row.is_some())
+}

@@ -1,0 +1,12 @@
+//! What every server process needs and no domain: database, lifecycle, background tasks, HTTP listener, telemetry, randomness,
+//! and `exchange`, the only tables that registry and deployer both touch.
+
+pub mod db;
+pub mod events;
+pub mod exchange;
+pub mod http;
+pub mod lifecycle;
+pub mod random;
+pub mod settings;
+pub mod telemetry;
+pub mod wake;
