@@ -15,9 +15,13 @@ pub const PATTERN_BYTES_MAX: usize = 255;
 /// Why a principal, role, resource or pattern was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AccessError {
-    #[error("`{0}` is not a principal: write user:NAME or robot:NAME (letters, digits, `.`, `_`, `+`, `-`; at most {PRINCIPAL_NAME_BYTES_MAX})")]
+    #[error(
+        "`{0}` is not a principal: write user:NAME or robot:NAME (letters, digits, `.`, `_`, `+`, `-`; at most {PRINCIPAL_NAME_BYTES_MAX})"
+    )]
     Principal(String),
-    #[error("`{0}` is not a role: repositories have pull, push, maintain, admin; services, clusters and families have view, deploy, operate, admin")]
+    #[error(
+        "`{0}` is not a role: repositories have pull, push, maintain, admin; services, clusters and families have view, deploy, operate, admin"
+    )]
     Role(String),
     #[error("role `{role}` does not exist on a {kind}")]
     RoleOnKind { role: Role, kind: ResourceKind },
@@ -25,7 +29,9 @@ pub enum AccessError {
     Kind(String),
     #[error("`{0}` is not a resource: write KIND:NAME, for example repository:acme/web or service:default/web")]
     Resource(String),
-    #[error("`{0}` is not a pattern: names joined by `/`, where `*` stands for one component (or a part of one) and a last `**` for the rest")]
+    #[error(
+        "`{0}` is not a pattern: names joined by `/`, where `*` stands for one component (or a part of one) and a last `**` for the rest"
+    )]
     Pattern(String),
 }
 
@@ -164,7 +170,9 @@ impl Role {
     pub const fn applies_to(self, kind: ResourceKind) -> bool {
         match self {
             Self::Pull | Self::Push | Self::Maintain => matches!(kind, ResourceKind::Repository),
-            Self::View | Self::Deploy | Self::Operate => matches!(kind, ResourceKind::Service | ResourceKind::Cluster | ResourceKind::Family),
+            Self::View | Self::Deploy | Self::Operate => {
+                matches!(kind, ResourceKind::Service | ResourceKind::Cluster | ResourceKind::Family)
+            }
             Self::Admin => true,
         }
     }

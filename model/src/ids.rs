@@ -187,11 +187,7 @@ pub fn arn_resource<'a>(text: &'a str, kind: &str) -> Result<&'a str, IdError> {
 
 /// The last path component of an ARN of `kind`, or `text` itself when it is no ARN: the short name or id.
 pub fn short_name<'a>(text: &'a str, kind: &str) -> Result<&'a str, IdError> {
-    if text.starts_with("arn:") {
-        arn_resource(text, kind).map(|rest| rest.rsplit('/').next().unwrap_or(rest))
-    } else {
-        Ok(text)
-    }
+    if text.starts_with("arn:") { arn_resource(text, kind).map(|rest| rest.rsplit('/').next().unwrap_or(rest)) } else { Ok(text) }
 }
 
 #[cfg(test)]

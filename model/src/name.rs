@@ -235,7 +235,9 @@ mod tests {
         assert!(format!("sha256:{hex}").parse::<Digest>().is_ok());
         assert!(format!("sha512:{hex}{hex}").parse::<Digest>().is_ok());
         assert_eq!(format!("blake3:{hex}").parse::<Digest>(), Err(NameError::UnknownAlgorithm("blake3".into())));
-        for bad in [format!("sha256:{}", hex.to_uppercase()), format!("sha256:{}", &hex[1..]), format!("sha512:{hex}"), hex.clone(), ":".into()] {
+        for bad in
+            [format!("sha256:{}", hex.to_uppercase()), format!("sha256:{}", &hex[1..]), format!("sha512:{hex}"), hex.clone(), ":".into()]
+        {
             assert!(bad.parse::<Digest>().is_err(), "{bad}");
         }
     }

@@ -82,7 +82,8 @@ async fn connection(lifecycle: &Lifecycle, stream: TcpStream, peer: SocketAddr, 
 }
 
 async fn exchange(lifecycle: &Lifecycle, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router) {
-    let service = TowerToHyperService::new(router.map_request(|request: http::Request<hyper::body::Incoming>| request.map(axum::body::Body::new)));
+    let service =
+        TowerToHyperService::new(router.map_request(|request: http::Request<hyper::body::Incoming>| request.map(axum::body::Body::new)));
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(HEAD_SECS_MAX)).max_buf_size(512 * 1024);
     builder.http2().timer(TokioTimer::new());
