@@ -61,29 +61,40 @@ pub fn serve(lifecycle: &Lifecycle, listener: TcpListener, tls: Option<Arc<rustl
     });
 }
 
-async fn connection(lifecycle: &Lifecycle, stream: TcpStream, peer: SocketAddr, acceptor: Option<TlsAcceptor>, router: Router) {
+/// Who is at the other end; put into the extensions of each of its requests.
+#[derive(Clone)]
+struct Peer {
+    address: SocketAddr,
+    certificate: Option<PeerCertificate>,
+}
+
+async fn connection(lifecycle: &Lifecycle, stream: TcpStream, address: SocketAddr, acceptor: Option<TlsAcceptor>, router: Router) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
-    let router = router.layer(axum::Extension(ConnectInfo(peer)));
-    let Some(acceptor) = acceptor else { return exchange(lifecycle, stream, router).await };
+    let Some(acceptor) = acceptor else {
+        return exchange(lifecycle, stream, Peer { address, certificate: None }, router).await;
+    };
     match tokio::time::timeout(Duration::from_secs(HEAD_SECS_MAX), acceptor.accept(stream)).await {
         Ok(Ok(stream)) => {
-            let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).map(|c| c.clone().into_owned());
-            let router = match certificate {
-                Some(certificate) => router.layer(axum::Extension(PeerCertificate(certificate))),
-                None => router,
-            };
-            exchange(lifecycle, stream, router).await;
+            let chain = stream.get_ref().1.peer_certificates();
+            let certificate = chain.and_then(|chain| chain.first()).map(|c| PeerCertificate(c.clone().into_owned()));
+            exchange(lifecycle, stream, Peer { address, certificate }, router).await;
         }
-        Ok(Err(error)) => tracing::debug!(%error, %peer, "TLS handshake failed"),
-        Err(_) => tracing::debug!(%peer, "TLS handshake timed out"),
+        Ok(Err(error)) => tracing::debug!(%error, peer = %address, "TLS handshake failed"),
+        Err(_) => tracing::debug!(peer = %address, "TLS handshake timed out"),
     }
 }
 
-async fn exchange(lifecycle: &Lifecycle, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router) {
-    let service =
-        TowerToHyperService::new(router.map_request(|request: http::Request<hyper::body::Incoming>| request.map(axum::body::Body::new)));
+async fn exchange(lifecycle: &Lifecycle, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: Peer, router: Router) {
+    let service = TowerToHyperService::new(router.map_request(move |request: http::Request<hyper::body::Incoming>| {
+        let mut request = request.map(axum::body::Body::new);
+        request.extensions_mut().insert(ConnectInfo(peer.address));
+        if let Some(certificate) = &peer.certificate {
+            request.extensions_mut().insert(certificate.clone());
+        }
+        request
+    }));
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(HEAD_SECS_MAX)).max_buf_size(512 * 1024);
     builder.http2().timer(TokioTimer::new());
