@@ -7,6 +7,8 @@
 //!
 //! Called by every `store/`; SQL text is theirs.
 
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod writer;
 
 use futures_util::future::BoxFuture;
@@ -16,6 +18,7 @@ use sqlx::{Any, AnyConnection, AnyPool};
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// What statements run on: a connection inside or outside a transaction. Execute with `&mut *tx`.
@@ -101,6 +104,8 @@ pub struct Db(Arc<Inner>);
 struct Inner {
     readers: AnyPool,
     backend: Backend,
+    /// Write transactions asked for, for the metrics.
+    writes: AtomicU64,
 }
 
 enum Backend {
@@ -129,7 +134,7 @@ impl Db {
         sqlx::migrate!("../migrations/sqlite").run(&one).await.map_err(|e| DbError::Open(e.to_string()))?;
         let readers = pool_options(SQLITE_READERS).connect(&url).await.map_err(open_error)?;
         let writer = writer::Writer::start(one);
-        Ok(Self(Arc::new(Inner { readers, backend: Backend::Sqlite { writer, _lock: lock } })))
+        Ok(Self(Arc::new(Inner { readers, backend: Backend::Sqlite { writer, _lock: lock }, writes: AtomicU64::new(0) })))
     }
 
     async fn open_postgres(url: &str) -> Result<Self, DbError> {
@@ -140,12 +145,17 @@ impl Db {
             .await
             .map_err(open_error)?;
         sqlx::migrate!("../migrations/postgres").run(&readers).await.map_err(|e| DbError::Open(e.to_string()))?;
-        Ok(Self(Arc::new(Inner { readers, backend: Backend::Postgres })))
+        Ok(Self(Arc::new(Inner { readers, backend: Backend::Postgres, writes: AtomicU64::new(0) })))
     }
 
     /// Whether this process is the only one that writes (SQLite): then what it holds in memory and keeps true itself is current.
     pub fn is_exclusive(&self) -> bool {
         matches!(self.0.backend, Backend::Sqlite { .. })
+    }
+
+    /// Write transactions asked for since the start.
+    pub fn writes(&self) -> u64 {
+        self.0.writes.load(Ordering::Relaxed)
     }
 
     /// A connection for reading.
@@ -161,6 +171,7 @@ impl Db {
         T: Send + 'static,
         E: WriteError,
     {
+        self.0.writes.fetch_add(1, Ordering::Relaxed);
         match &self.0.backend {
             Backend::Sqlite { writer, .. } => writer.write(change).await,
             Backend::Postgres => {
