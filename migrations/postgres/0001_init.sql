@@ -137,7 +137,8 @@ create index agent_certificates_instance on agent_certificates (instance_id);
 
 create table repositories (
     id bigint not null,
-    name text not null,
+    -- byte order, as the lists of the registry are sorted
+    name text collate "C" not null,
     created_at bigint not null,
     created_by text not null,
     tags text not null,
@@ -167,7 +168,7 @@ create index repository_blobs_digest on repository_blobs (digest);
 
 create table manifests (
     repository_id bigint not null,
-    digest text not null,
+    digest text collate "C" not null,
     media_type text not null,
     artifact_type text,
     subject text,
@@ -191,7 +192,7 @@ create index manifest_references_child on manifest_references (repository_id, ch
 
 create table tags (
     repository_id bigint not null,
-    name text not null,
+    name text collate "C" not null,
     digest text not null,
     updated_at bigint not null,
     constraint tags_pk primary key (repository_id, name)
@@ -256,6 +257,8 @@ create table services (
     principal text not null,
     client_token text,
     tags text not null,
+    -- what clients set and read back, without effect here
+    client_settings text not null,
     version bigint not null,
     created_at bigint not null,
     constraint services_pk primary key (id)
@@ -269,6 +272,8 @@ create table deployments (
     status text not null,
     family text not null,
     revision bigint not null,
+    -- container name to image by digest, fixed when the deployment is made
+    images text not null,
     rollout_state text not null,
     rollout_state_reason text not null,
     failed_tasks bigint not null,

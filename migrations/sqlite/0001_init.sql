@@ -256,6 +256,8 @@ create table services (
     principal text not null,
     client_token text,
     tags text not null,
+    -- what clients set and read back, without effect here
+    client_settings text not null,
     version bigint not null,
     created_at bigint not null,
     constraint services_pk primary key (id)
@@ -269,6 +271,8 @@ create table deployments (
     status text not null,
     family text not null,
     revision bigint not null,
+    -- container name to image by digest, fixed when the deployment is made
+    images text not null,
     rollout_state text not null,
     rollout_state_reason text not null,
     failed_tasks bigint not null,

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod clock;
+pub mod cluster;
 pub mod ids;
 pub mod image;
 pub mod instance;

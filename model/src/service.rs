@@ -3,7 +3,9 @@
 use crate::access::Principal;
 use crate::clock::Timestamp;
 use crate::ids::{ClusterName, DeploymentId, ServiceName, TaskDefinitionId};
+use crate::task::ResolvedImage;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// ACTIVE, then DRAINING while its last tasks stop, then INACTIVE (kept describable).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -104,6 +106,14 @@ pub enum PlacementConstraintType {
     DistinctInstance,
 }
 
+/// What clients set and read back, without effect here.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ServiceSettings {
+    #[serde(rename = "enableECSManagedTags")]
+    pub enable_ecs_managed_tags: bool,
+}
+
 /// What people wrote: the desired state of one service. Only the API writes it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Service {
@@ -124,6 +134,7 @@ pub struct Service {
     pub principal: Principal,
     pub client_token: Option<String>,
     pub tags: Vec<(String, String)>,
+    pub client_settings: ServiceSettings,
     /// Raised on every change; the planner's writes are guarded by it.
     pub version: i64,
     pub created_at: Timestamp,
@@ -136,6 +147,8 @@ pub struct Deployment {
     pub service_id: String,
     pub status: DeploymentStatus,
     pub task_definition: TaskDefinitionId,
+    /// Container name to image: own images by digest, so that all tasks of one deployment run the same bytes.
+    pub images: BTreeMap<String, ResolvedImage>,
     pub rollout_state: RolloutState,
     pub rollout_state_reason: String,
     /// Tasks of this deployment that stopped before they ever counted as healthy.

@@ -1,0 +1,3 @@
+//! The operations of the ECS and ECR API: one function each, from request to response. Called by `aws`.
+
+pub mod clusters;

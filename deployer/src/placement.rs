@@ -1,0 +1,1 @@
+//! Where tasks go: pure choice of an instance for a task.

@@ -1,0 +1,1 @@
+//! Task definition documents: pure checks, and which images are ours.
