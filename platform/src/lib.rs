@@ -4,8 +4,10 @@
 pub mod db;
 pub mod events;
 pub mod exchange;
+pub mod failpoint;
 pub mod http;
 pub mod lifecycle;
+pub mod metrics;
 pub mod random;
 pub mod settings;
 pub mod telemetry;
