@@ -1,0 +1,61 @@
+//! The part of ECR that logs Docker in and makes repositories.
+
+use super::{Tag, operations, wire};
+
+wire! {
+    pub struct AuthorizationData {
+        /// Base64 of `AWS:<password>`.
+        authorization_token: String,
+        expires_at: f64,
+        proxy_endpoint: String,
+    }
+
+    pub struct GetAuthorizationTokenRequest { registry_ids: Option<Vec<String>> }
+    pub struct GetAuthorizationTokenResponse { authorization_data: Vec<AuthorizationData> }
+
+    pub struct Repository {
+        repository_arn: String,
+        registry_id: String,
+        repository_name: String,
+        repository_uri: String,
+        created_at: f64,
+        image_tag_mutability: String,
+        image_scanning_configuration: ImageScanningConfiguration,
+        encryption_configuration: EncryptionConfiguration,
+    }
+    pub struct ImageScanningConfiguration { scan_on_push: bool }
+    pub struct EncryptionConfiguration { encryption_type: String }
+
+    /// ECR writes the members of a tag in another case than ECS.
+    pub struct EcrTag {
+        #[serde(rename = "Key")]
+        key: String,
+        #[serde(rename = "Value")]
+        value: String,
+    }
+
+    pub struct CreateRepositoryRequest {
+        repository_name: String,
+        tags: Option<Vec<EcrTag>>,
+    }
+    pub struct CreateRepositoryResponse { repository: Repository }
+
+    pub struct DescribeRepositoriesRequest {
+        repository_names: Option<Vec<String>>,
+        next_token: Option<String>,
+        max_results: Option<i64>,
+    }
+    pub struct DescribeRepositoriesResponse { repositories: Vec<Repository>, next_token: Option<String> }
+}
+
+operations! { Ecr:
+    "GetAuthorizationToken" GetAuthorizationTokenRequest => GetAuthorizationTokenResponse,
+    "CreateRepository" CreateRepositoryRequest => CreateRepositoryResponse,
+    "DescribeRepositories" DescribeRepositoriesRequest => DescribeRepositoriesResponse,
+}
+
+impl From<EcrTag> for Tag {
+    fn from(tag: EcrTag) -> Self {
+        Self { key: tag.key, value: tag.value }
+    }
+}
