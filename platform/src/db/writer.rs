@@ -3,8 +3,10 @@
 //! One fsync per batch instead of one per write is what makes many small durable pushes fast.
 
 use super::{DbError, Tx, WriteError};
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use sqlx::AnyPool;
+use std::panic::AssertUnwindSafe;
 use tokio::sync::{mpsc, oneshot};
 
 /// Writes folded into one commit at most.
@@ -38,7 +40,9 @@ where
 {
     fn run<'c>(&'c mut self, tx: &'c mut Tx) -> BoxFuture<'c, bool> {
         Box::pin(async move {
-            let result = (self.change)(tx).await;
+            // A closure that panics spoils its own savepoint and nothing else: without the writer no write would ever end.
+            let run = AssertUnwindSafe(async { (self.change)(tx).await }).catch_unwind().await;
+            let result = run.unwrap_or_else(|_| Err(DbError::Other("a write panicked".into()).into()));
             let keep = result.is_ok();
             self.result = Some(result);
             keep
@@ -99,13 +103,22 @@ async fn run(pool: AnyPool, mut waiting: mpsc::Receiver<Box<dyn Job>>) {
 async fn commit_batch(pool: &AnyPool, batch: &mut [Box<dyn Job>]) -> Result<(), DbError> {
     let mut tx = pool.acquire().await?;
     sqlx::query("begin immediate").execute(&mut *tx).await?;
+    let done = run_batch(&mut tx, batch).await;
+    if done.is_err() {
+        // Leave the connection usable for the next batch, whatever SQLite did by itself.
+        let _ = sqlx::query("rollback").execute(&mut *tx).await;
+    }
+    done
+}
+
+async fn run_batch(tx: &mut Tx, batch: &mut [Box<dyn Job>]) -> Result<(), DbError> {
     let alone = batch.len() == 1;
     let mut any_kept = false;
     for job in batch.iter_mut() {
         if !alone {
             sqlx::query("savepoint write").execute(&mut *tx).await?;
         }
-        let keep = job.run(&mut tx).await;
+        let keep = job.run(tx).await;
         any_kept |= keep;
         if !alone {
             if !keep {
@@ -115,10 +128,6 @@ async fn commit_batch(pool: &AnyPool, batch: &mut [Box<dyn Job>]) -> Result<(), 
         }
     }
     let end = if any_kept { "commit" } else { "rollback" };
-    if let Err(error) = sqlx::query(end).execute(&mut *tx).await {
-        // Leave the connection usable for the next batch, whatever SQLite did by itself.
-        let _ = sqlx::query("rollback").execute(&mut *tx).await;
-        return Err(error.into());
-    }
+    sqlx::query(end).execute(tx).await?;
     Ok(())
 }
