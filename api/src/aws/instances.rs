@@ -24,7 +24,7 @@ wire! {
     pub struct VersionInfo { agent_version: String, docker_version: String }
 
     pub struct Resource {
-        /// CPU, MEMORY, PORTS or PORTS_UDP.
+        /// `CPU`, `MEMORY`, `PORTS` or `PORTS_UDP`.
         name: String,
         /// INTEGER or STRINGSET.
         #[serde(rename = "type")]

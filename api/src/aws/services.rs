@@ -50,7 +50,7 @@ wire! {
         created_at: f64,
         updated_at: f64,
         launch_type: String,
-        /// IN_PROGRESS, COMPLETED or FAILED.
+        /// `IN_PROGRESS`, `COMPLETED` or `FAILED`.
         rollout_state: String,
         rollout_state_reason: String,
     }
