@@ -163,6 +163,12 @@ impl Db {
         Ok(self.0.readers.acquire().await?)
     }
 
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<(), DbError> {
+        sqlx::query("select 1").execute(&mut *self.read().await?).await?;
+        Ok(())
+    }
+
     /// Runs `change` in a transaction of its own and returns after the commit is on disk. When `change` fails nothing of it
     /// stays. It may run again after a conflict, and runs to its end even if the caller goes away.
     pub async fn write<T, E, F>(&self, change: F) -> Result<T, E>
