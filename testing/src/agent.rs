@@ -1,0 +1,118 @@
+//! The real binary as an agent of its own, for tests that kill one, run several, or give one an engine of its own.
+
+use crate::berth::command;
+use crate::docker::{Docker, SOCKET};
+use crate::engine::Engine;
+use crate::process::Process;
+use crate::server::Server;
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// Longest clean stop, in seconds.
+const STOP_SECS_MAX: u64 = 30;
+
+#[derive(Debug)]
+pub struct Agent {
+    process: Option<Process>,
+    folder: TempDir,
+    server_url: String,
+    join_token: String,
+    socket: PathBuf,
+    environment: Vec<(String, String)>,
+}
+
+impl Agent {
+    /// An agent of `server` on the machine's engine, not started yet.
+    pub async fn of(server: &Server) -> Result<Self> {
+        let answer = server.admin()?.post("/api/v1/join-tokens", &json!({})).await?.expect(201)?;
+        Ok(Self {
+            process: None,
+            folder: tempfile::tempdir()?,
+            server_url: server.agent_url(),
+            join_token: answer.json()["secret"].as_str().context("a join token is shown once")?.to_owned(),
+            socket: SOCKET.into(),
+            environment: Vec::new(),
+        })
+    }
+
+    /// Sets or removes a variable for the next start: a failpoint.
+    pub fn set_env(&mut self, name: &str, value: Option<&str>) {
+        self.environment.retain(|(known, _)| known != name);
+        self.environment.extend(value.map(|value| (name.to_owned(), value.to_owned())));
+    }
+
+    /// Starts it on the machine's engine.
+    pub fn start(&mut self) -> Result<()> {
+        self.start_in(None)
+    }
+
+    /// Starts it in the namespace of `engine`, on that engine.
+    pub fn start_on(&mut self, engine: &Engine) -> Result<()> {
+        self.socket = engine.socket();
+        self.start_in(Some(engine))
+    }
+
+    fn start_in(&mut self, engine: Option<&Engine>) -> Result<()> {
+        let mut command = command(self.folder.path())?;
+        command.args(["agent", "--server", &self.server_url]);
+        command.arg("--data-dir").arg(self.data_dir());
+        command.arg("--docker").arg(format!("unix://{}", self.socket.display()));
+        command.env("BERTH_JOIN_TOKEN", &self.join_token).envs(self.environment.iter().map(|(name, value)| (name, value)));
+        let command = match engine {
+            Some(engine) => engine.inside(&command),
+            None => command,
+        };
+        self.process = Some(Process::start(command, &self.folder.path().join("log"))?);
+        Ok(())
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("agent")
+    }
+
+    pub fn id(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::id)
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// SIGTERM; the status it ends with.
+    pub async fn stop(&mut self) -> Result<ExitStatus> {
+        let mut process = self.process.take().context("the agent runs")?;
+        process.stop(Duration::from_secs(STOP_SECS_MAX)).await
+    }
+
+    /// Waits until it ends of itself, at a failpoint.
+    pub async fn ended(&mut self) -> Result<ExitStatus> {
+        let mut process = self.process.take().context("the agent runs")?;
+        process.wait(Duration::from_secs(STOP_SECS_MAX)).await
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.process = None;
+        if let Ok(docker) = Docker::at(&self.socket)
+            && let Some(control_plane) = control_plane_in(&self.data_dir())
+        {
+            docker.remove_containers_of(&control_plane).ok();
+        }
+    }
+}
+
+/// The id of the control plane that the agent with this data folder belongs to, once it joined.
+pub fn control_plane_in(data_dir: &Path) -> Option<String> {
+    let identity: Value = serde_json::from_slice(&std::fs::read(data_dir.join("identity.json")).ok()?).ok()?;
+    Some(identity["control_plane"].as_str()?.to_owned())
+}
