@@ -1,6 +1,8 @@
 //! The promises of `platform::db`, on SQLite and, when `BERTH_TEST_POSTGRES` names a server, on PostgreSQL:
 //! all or nothing, acknowledged after commit, folded on SQLite, retried on PostgreSQL, one server per SQLite file.
 
+#![expect(clippy::unwrap_used, reason = "a test ends at its first surprise")]
+
 mod support;
 
 use futures_util::future::{BoxFuture, join_all};

@@ -1,8 +1,6 @@
 //! Databases for one test each: a SQLite file in a temporary folder, and a PostgreSQL database on the server that
 //! `BERTH_TEST_POSTGRES` names, when it is set.
 
-#![allow(clippy::allow_attributes, dead_code, reason = "each test file uses a part of this")]
-
 use platform::db::{DatabaseUrl, Db, DbError};
 use sqlx::{AnyConnection, Connection};
 use std::fmt;
