@@ -10,7 +10,8 @@
 //! | `POST /agent/v1/register` | [`RegisterRequest`] | [`RegisterResponse`] |
 //! | `POST /agent/v1/poll` | [`PollRequest`] | [`PollResponse`], after at most [`POLL_SECS_MAX`] |
 //! | `POST /agent/v1/report` | [`ReportRequest`] | [`ReportResponse`] |
-//! | `POST /agent/v1/logs/{request_id}` | raw log bytes, chunked | 204 |
+//! | `POST /agent/v1/renew` | [`RenewRequest`] | [`RenewResponse`] |
+//! | `POST /agent/v1/logs/{request_id}` | raw log bytes, chunked; or nothing and [`LOG_PROBLEM_HEADER`] | 204 |
 //! | `GET`/`HEAD /agent/v1/images/{repository}/manifests/{digest}`, `…/blobs/{digest}` | | the content, as the registry serves it |
 //!
 //! Errors are [`AgentError`] with a 4xx or 5xx status.
@@ -51,6 +52,20 @@ pub struct JoinResponse {
     pub authority: String,
     /// Identity of the control plane; labels every container it orders.
     pub control_plane_id: String,
+}
+
+/// A new certificate before the old one ends, with which this request is made. The key may be the same or a new one.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RenewRequest {
+    /// PKCS#10 request, PEM.
+    pub certificate_request: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RenewResponse {
+    /// The agent's certificate and the authority it must trust, PEM.
+    pub certificate: String,
+    pub authority: String,
 }
 
 /// Sent at each start of the agent and whenever the server asks for it (error code `REGISTER`).
@@ -128,7 +143,11 @@ pub struct TaskOrder {
     pub images: BTreeMap<String, ResolvedImage>,
 }
 
-/// Somebody wants the output of a container. The agent answers by `POST /agent/v1/logs/{id}`.
+/// Header of `POST /agent/v1/logs/{id}` with which the agent says in one line why there is no output to send.
+pub const LOG_PROBLEM_HEADER: &str = "x-berth-problem";
+
+/// Somebody wants the output of a container. The agent answers by `POST /agent/v1/logs/{id}`. The same request may come twice;
+/// the second answer is refused with `NOT_FOUND`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LogRequest {
     pub id: String,
@@ -146,13 +165,18 @@ pub struct LogRequest {
 pub struct ReportRequest {
     pub epoch: i64,
     pub tasks: Vec<TaskReport>,
-    /// Labelled containers of this control plane that belong to no task the agent has an order for.
+    /// All labelled containers of this control plane that belong to no task the agent has an order for, and those of tasks that
+    /// the server listed as unknown. Each report replaces the set of the one before.
     pub unknown: Vec<UnknownContainer>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TaskReport {
     pub task_id: TaskId,
+    /// Raised by the agent with each new observation of this task: max(previous + 1, its clock in microseconds). The server
+    /// ignores a report that is not newer than the one it holds, so that late and repeated ones do no harm.
+    #[serde(default)]
+    pub sequence: i64,
     pub last_status: TaskStatus,
     pub health_status: HealthStatus,
     pub containers: Vec<ContainerState>,

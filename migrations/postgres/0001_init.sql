@@ -326,6 +326,8 @@ create table tasks (
     last_status text not null,
     health_status text not null,
     containers text not null,
+    -- sequence of the last report taken
+    report_sequence bigint not null,
     connected bigint not null,
     -- 1 once the agent's STOPPED report is on record or no agent can have it
     settled bigint not null,

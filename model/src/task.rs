@@ -227,6 +227,8 @@ pub struct Task {
     pub last_status: TaskStatus,
     pub health_status: HealthStatus,
     pub containers: Vec<ContainerState>,
+    /// Sequence of the last report taken; the agent raises it with each observation.
+    pub report_sequence: i64,
     pub connected: bool,
 
     /// Raised on every change of the row.
