@@ -3,6 +3,7 @@
 //! Times are RFC 3339 in UTC, lists are pages, refusals are [`Problem`] documents (RFC 9457) with a stable `code`.
 
 pub mod access;
+pub mod client;
 
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
