@@ -260,7 +260,7 @@ impl Server {
         let mut command = command(self.cli()?.home())?;
         command.arg(if self.with_agent { "up" } else { "server" });
         command.arg("--data-dir").arg(self.data_dir()).args(["--listen", &self.host()]);
-        command.args(["--agent-listen", &format!("{}:{}", self.agent_host, self.agent_port)]);
+        command.args(["--agent-listen", &format!("{}:{}", self.agent_host, self.agent_port), "--agent-host", &self.agent_host]);
         command.args(["--account-id", ACCOUNT_ID, "--region", REGION]);
         if let Database::Postgres { url } = &self.database {
             command.args(["--database", url]);
