@@ -1,0 +1,46 @@
+//! Who is asking: the principal, the credential it showed, and the rules that narrow it.
+
+use model::access::{Pattern, Principal, Resource, ResourceKind, Role};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// An authenticated caller. Its rights are decided against the snapshot on every request, never kept in here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    pub principal: Principal,
+    pub credential: Credential,
+    /// Rules of a narrowed token: the caller may do what its principal may *and* some rule allows.
+    pub scope: Option<Vec<ScopeRule>>,
+}
+
+/// What the caller showed. Displayed in the audit; holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    Password,
+    Token { id: String },
+    AccessKey { id: String },
+}
+
+impl fmt::Display for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Password => f.write_str("password"),
+            Self::Token { id } => write!(f, "token:{id}"),
+            Self::AccessKey { id } => write!(f, "access-key:{id}"),
+        }
+    }
+}
+
+/// One rule of a token's scope; stored as JSON with the token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScopeRule {
+    pub role: Role,
+    pub kind: ResourceKind,
+    pub pattern: Pattern,
+}
+
+impl ScopeRule {
+    pub fn allows(&self, role: Role, resource: &Resource) -> bool {
+        self.kind == resource.kind && self.role.includes(role) && self.pattern.matches(&resource.name)
+    }
+}
