@@ -1,0 +1,164 @@
+//! Counts the tasks of a service the way ECS counts them: what is healthy, what takes room, what is on its way out. Pure.
+
+use super::observed::Observed;
+use model::Timestamp;
+use model::ids::DeploymentId;
+use model::service::ServiceStatus;
+use model::task::{DesiredStatus, HealthStatus, Task, TaskStatus};
+use std::time::Duration;
+
+/// Where a task that is not STOPPED stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// To be stopped, or stopping by itself.
+    Leaving,
+    /// To run, but its instance is not heard of.
+    Lost,
+    /// To run, but its health check says no.
+    Unhealthy,
+    /// To run, not healthy yet.
+    Starting,
+    Healthy,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Counted<'a> {
+    pub task: &'a Task,
+    pub primary: bool,
+    pub standing: Standing,
+}
+
+/// All tasks of a service with their standing, and the bounds of its deployment configuration.
+#[derive(Debug)]
+pub struct Census<'a> {
+    pub tasks: Vec<Counted<'a>>,
+    pub desired: usize,
+    /// Most tasks that may be RUNNING or before it: `floor(desired × maximumPercent / 100)`.
+    pub max_tasks: usize,
+    /// Fewest healthy tasks that stops may leave: `ceil(desired × minimumHealthyPercent / 100)`.
+    pub min_healthy: usize,
+}
+
+impl<'a> Census<'a> {
+    pub fn of(observed: &'a Observed, primary: &DeploymentId, now: Timestamp) -> Self {
+        let service = &observed.service;
+        let desired = if service.status == ServiceStatus::Active { service.desired_count } else { 0 };
+        let count = |task: &'a Task| Counted {
+            task,
+            primary: task.deployment_id.as_ref() == Some(primary),
+            standing: standing(observed, task, now),
+        };
+        Self {
+            tasks: observed.tasks.iter().filter(|task| task.last_status < TaskStatus::Stopped).map(count).collect(),
+            desired: usize::try_from(desired).unwrap_or(0),
+            max_tasks: max_tasks(desired, service.maximum_percent),
+            min_healthy: min_healthy(desired, service.minimum_healthy_percent),
+        }
+    }
+
+    pub fn count(&self, wanted: impl Fn(&Counted<'_>) -> bool) -> usize {
+        self.tasks.iter().filter(|counted| wanted(counted)).count()
+    }
+
+    /// Healthy tasks of all deployments: what `min_healthy` bounds.
+    pub fn healthy(&self) -> usize {
+        self.count(|counted| counted.standing == Standing::Healthy)
+    }
+
+    /// Healthy tasks of the PRIMARY.
+    pub fn primary_healthy(&self) -> usize {
+        self.count(|counted| counted.primary && counted.standing == Standing::Healthy)
+    }
+
+    /// Tasks of the PRIMARY that are healthy or may still become it.
+    pub fn primary_good(&self) -> usize {
+        self.count(|counted| counted.primary && matches!(counted.standing, Standing::Healthy | Standing::Starting))
+    }
+
+    /// Tasks of the PRIMARY that are wanting.
+    pub fn missing(&self) -> usize {
+        self.desired.saturating_sub(self.primary_good())
+    }
+
+    /// RUNNING and PENDING tasks, what `max_tasks` bounds; those on lost instances are taken for gone.
+    pub fn occupying(&self) -> usize {
+        self.count(|counted| counted.task.last_status <= TaskStatus::Running && !is_gone(counted))
+    }
+
+    /// Tasks that may be started now.
+    pub fn room(&self) -> usize {
+        self.max_tasks.saturating_sub(self.occupying())
+    }
+
+    /// Tasks of older deployments that are not known to be gone.
+    pub fn older(&self) -> usize {
+        self.count(|counted| !counted.primary && !is_gone(counted))
+    }
+
+    /// Tasks that will free what they hold without another order.
+    pub fn leaving(&self) -> usize {
+        self.count(|counted| counted.standing == Standing::Leaving && counted.task.connected)
+    }
+}
+
+/// On an instance that is not heard of: it may run on there, but nobody can count on it.
+fn is_gone(counted: &Counted<'_>) -> bool {
+    !counted.task.connected
+}
+
+/// `floor(desired × percent / 100)`
+pub fn max_tasks(desired: i64, percent: i64) -> usize {
+    usize::try_from(desired.saturating_mul(percent) / 100).unwrap_or(0)
+}
+
+/// `ceil(desired × percent / 100)`
+pub fn min_healthy(desired: i64, percent: i64) -> usize {
+    usize::try_from((desired.saturating_mul(percent) + 99) / 100).unwrap_or(0)
+}
+
+/// When a task without health check counts as healthy, once it runs.
+pub fn settles_at(task: &Task, healthy_after: Duration) -> Timestamp {
+    task.started_at.unwrap_or(task.created_at).plus(healthy_after)
+}
+
+/// Until when an unhealthy verdict is ignored.
+pub fn grace_ends_at(observed: &Observed, task: &Task) -> Timestamp {
+    let grace = u64::try_from(observed.service.health_check_grace_period_secs).unwrap_or(0);
+    task.started_at.unwrap_or(task.created_at).plus(Duration::from_secs(grace))
+}
+
+fn standing(observed: &Observed, task: &Task, now: Timestamp) -> Standing {
+    let checked = observed.profiles.get(&task.task_definition).is_some_and(|profile| profile.has_health_check);
+    if task.desired_status == DesiredStatus::Stopped || task.last_status > TaskStatus::Running {
+        return Standing::Leaving;
+    }
+    if !task.connected {
+        return Standing::Lost;
+    }
+    if task.last_status < TaskStatus::Running {
+        return Standing::Starting;
+    }
+    match task.health_status {
+        HealthStatus::Unhealthy if now >= grace_ends_at(observed, task) => Standing::Unhealthy,
+        HealthStatus::Unhealthy => Standing::Starting,
+        HealthStatus::Healthy => Standing::Healthy,
+        HealthStatus::Unknown if task.healthy_at.is_some() => Standing::Healthy,
+        HealthStatus::Unknown if !checked && now >= settles_at(task, observed.healthy_after) => Standing::Healthy,
+        HealthStatus::Unknown => Standing::Starting,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_round_as_ecs_rounds_them() {
+        for (desired, percent, expected) in [(4, 50, 2), (2, 75, 2), (3, 100, 3), (3, 0, 0), (1, 1, 1)] {
+            assert_eq!(min_healthy(desired, percent), expected, "{desired} at {percent} %");
+        }
+        for (desired, percent, expected) in [(4, 200, 8), (3, 125, 3), (1, 150, 1), (0, 200, 0)] {
+            assert_eq!(max_tasks(desired, percent), expected, "{desired} at {percent} %");
+        }
+    }
+}
