@@ -1,0 +1,58 @@
+//! Processor time and memory of the server's processes, from `/proc`.
+
+use std::fs::read_to_string;
+
+/// Ticks per second in `/proc/PID/stat`: `USER_HZ`, 100 on every Linux that Rust runs on.
+const TICKS_PER_SEC: f64 = 100.0;
+
+/// User and system time used so far by all of them, in seconds; 0 for those that have ended.
+pub fn cpu_secs(pids: &[u32]) -> f64 {
+    pids.iter().filter_map(|pid| ticks(&read_to_string(format!("/proc/{pid}/stat")).ok()?)).sum::<f64>() / TICKS_PER_SEC
+}
+
+/// Resident memory now, of all of them, in MB (2^20 bytes).
+pub fn resident_mb(pids: &[u32]) -> f64 {
+    memory_mb(pids, "VmRSS:")
+}
+
+/// The most resident memory each ever had, added, in MB (2^20 bytes).
+pub fn peak_mb(pids: &[u32]) -> f64 {
+    memory_mb(pids, "VmHWM:")
+}
+
+/// `utime` and `stime`, which stand 12 and 13 places after the parenthesised name (which may hold spaces).
+fn ticks(stat: &str) -> Option<f64> {
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let mut fields = fields.split(' ').skip(11);
+    let (user, system): (f64, f64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    Some(user + system)
+}
+
+fn memory_mb(pids: &[u32], key: &str) -> f64 {
+    pids.iter()
+        .filter_map(|pid| {
+            let status = read_to_string(format!("/proc/{pid}/status")).ok()?;
+            let line = status.lines().find(|line| line.starts_with(key))?;
+            line.split_whitespace().nth(1)?.parse::<f64>().ok()
+        })
+        .sum::<f64>()
+        / 1024.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_spaces_does_not_shift_the_fields() {
+        let stat = "12 (a (b) c) S 1 2 3 4 5 6 7 8 9 10 150 50 0 0 20";
+        assert_eq!(ticks(stat), Some(200.0));
+        assert_eq!(ticks("gone"), None);
+    }
+
+    #[test]
+    fn reads_this_process() {
+        let pids = [std::process::id()];
+        assert!(resident_mb(&pids) > 1.0 && peak_mb(&pids) >= resident_mb(&pids));
+    }
+}

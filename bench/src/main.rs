@@ -1,0 +1,74 @@
+//! A load client for OCI registries, over plain HTTP/1.1 on loopback: threads that block, and one epoll loop for small requests.
+//!
+//! Each lane prints one line of JSON. `bench compare` runs the lanes against two registries in shuffled pairs and prints a table of the
+//! medians of the pairs' ratios against what we promise: absolute numbers of one machine at one moment mean little.
+//! Deliberately small and blocking, so that the client is not what is measured.
+
+mod accounting;
+mod blob;
+mod compare;
+mod connection;
+mod lanes;
+mod options;
+mod report;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use compare::CompareOptions;
+use options::{LaneOptions, Side};
+
+/// Load client for OCI registries on loopback.
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Push `--count` blobs of `--size` over `--parallel` connections
+    Push(Lane),
+    /// Pull what `push` with the same seed, count and size pushed
+    Pull(Lane),
+    /// Push many small blobs
+    Small(Lane),
+    /// Put one manifest under tags t0, t1, …
+    SeedTags(Lane),
+    /// Put different manifests under different tags
+    ManifestPut(Lane),
+    /// Ask for the manifests of `seed-tags` in a closed loop over keep-alive connections
+    Load(Lane),
+    /// Ask for `--path` again and again
+    Get(Lane),
+    /// Start `--path` (a command line), and time until it answers
+    Coldstart(Lane),
+    /// Delete the blobs that `push` with the same seed, count and size pushed
+    Delete(Lane),
+    /// All lanes against two registries, in shuffled pairs
+    Compare(CompareOptions),
+}
+
+#[derive(Debug, clap::Args)]
+struct Lane {
+    #[command(flatten)]
+    side: Side,
+    #[command(flatten)]
+    options: LaneOptions,
+}
+
+fn main() -> Result<()> {
+    let (run, lane): (fn(&Side, &LaneOptions) -> Result<report::Measured>, Lane) = match Arguments::parse().command {
+        Command::Push(lane) => (lanes::transfer::push, lane),
+        Command::Pull(lane) => (lanes::transfer::pull, lane),
+        Command::Small(lane) => (lanes::transfer::small, lane),
+        Command::SeedTags(lane) => (lanes::manifests::seed_tags, lane),
+        Command::ManifestPut(lane) => (lanes::manifests::put, lane),
+        Command::Load(lane) => (lanes::load::run, lane),
+        Command::Get(lane) => (lanes::get::run, lane),
+        Command::Coldstart(lane) => (lanes::coldstart::run, lane),
+        Command::Delete(lane) => (lanes::transfer::delete, lane),
+        Command::Compare(options) => return compare::run(&options),
+    };
+    println!("{}", run(&lane.side, &lane.options)?.to_json(&lane.side.label));
+    Ok(())
+}
