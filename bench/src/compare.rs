@@ -1,7 +1,7 @@
 //! Two registries side by side: every lane on both, the order of lanes and of sides shuffled in each round, pushed blobs deleted and the
 //! disk synced before the next, so that neither pays for the other. What counts is the median of the pairs' ratios.
 
-use crate::lanes::{load, manifests, transfer};
+use crate::lanes::{self, load, manifests, transfer};
 use crate::options::{LaneOptions, MIB, Method, Side};
 use crate::report::{Measured, median};
 use anyhow::{Result, ensure};
@@ -48,7 +48,7 @@ pub struct CompareOptions {
 struct Lane {
     name: &'static str,
     target: Option<f64>,
-    run: fn(&Side, &LaneOptions) -> Result<Measured>,
+    run: lanes::Run,
     options: LaneOptions,
     /// Whether each round gets blobs of its own, which are deleted afterwards.
     pushes: bool,
@@ -63,7 +63,7 @@ struct Pairs {
 
 pub fn run(options: &CompareOptions) -> Result<()> {
     let sides = Sides::of(options);
-    let lanes = lanes(options.divide.max(1));
+    let lanes = compared(options.divide.max(1));
     let mut raw = options.raw.as_ref().map(File::create).transpose()?;
     let seed = rand::random::<u32>();
     for side in [&sides.ours, &sides.theirs] {
@@ -112,7 +112,7 @@ impl Sides {
     }
 }
 
-fn lanes(divide: usize) -> Vec<Lane> {
+fn compared(divide: usize) -> Vec<Lane> {
     let blobs = |mib: usize, parallel: usize| LaneOptions {
         size: Some((mib * MIB / divide).max(MIB)),
         parallel,

@@ -15,6 +15,9 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+/// How a lane is run.
+pub type Run = fn(&Side, &LaneOptions) -> Result<Measured>;
+
 /// Does `each` for 0 to `count`, over `parallel` connections that are opened before the clock starts.
 fn pool<F>(side: &Side, options: &LaneOptions, lane: String, count: usize, each: F) -> Result<Measured>
 where

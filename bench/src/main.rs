@@ -57,7 +57,7 @@ struct Lane {
 }
 
 fn main() -> Result<()> {
-    let (run, lane): (fn(&Side, &LaneOptions) -> Result<report::Measured>, Lane) = match Arguments::parse().command {
+    let (run, lane): (lanes::Run, Lane) = match Arguments::parse().command {
         Command::Push(lane) => (lanes::transfer::push, lane),
         Command::Pull(lane) => (lanes::transfer::pull, lane),
         Command::Small(lane) => (lanes::transfer::small, lane),

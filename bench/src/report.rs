@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 /// Bytes of a GiB.
-const GIB: f64 = (1u64 << 30) as f64;
+const GIB: f64 = 1_073_741_824.0;
 
 #[derive(Debug, Clone, Default)]
 pub struct Measured {
