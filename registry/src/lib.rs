@@ -1,1 +1,133 @@
-//! registry
+//! The OCI distribution registry: `/v2`, over SQL for what is known and files for what is large.
+//!
+//! The composition root opens a [`Registry`], mounts [`Registry::router`] and starts [`Registry::start`]. The deployer is given
+//! [`resolve`], [`serve_assigned`], [`create_repository`] and [`list_repositories`]. Nothing here knows services or tasks.
+
+mod assigned;
+mod auth;
+mod blob;
+mod cache;
+mod context;
+mod error;
+mod handlers;
+mod hash;
+mod listing;
+mod manifest;
+mod metrics;
+mod query;
+mod range;
+mod repository;
+mod route;
+mod storage;
+mod store;
+mod upload;
+
+pub use assigned::{AssignedKind, AssignedRequest};
+pub use context::RegistryConfig;
+pub use error::RegistryError;
+pub use repository::{Filter, Repository};
+
+use auth::Gate;
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use axum::routing::any;
+use context::Context;
+use identity::Identity;
+use model::access::Principal;
+use model::{Clock, Digest, Reference, RepositoryName};
+use platform::db::Db;
+use platform::lifecycle::Lifecycle;
+use platform::wake::Wake;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Memory for hot manifests, and for where hot blobs are, in bytes.
+const MANIFEST_CACHE_BYTES: usize = 12 * 1024 * 1024;
+const BLOB_CACHE_BYTES: usize = 4 * 1024 * 1024;
+
+/// The registry; cheap to clone.
+#[derive(Clone)]
+pub struct Registry(Arc<Context>);
+
+impl Registry {
+    /// Opens the blob folder. No walk of it, however much it holds.
+    pub async fn open(config: RegistryConfig, db: Db, clock: Arc<dyn Clock>, identity: Identity) -> Result<Self, RegistryError> {
+        let data_dir = config.data_dir.clone();
+        let storage = tokio::task::spawn_blocking(move || storage::Storage::open(&data_dir))
+            .await
+            .map_err(|_| RegistryError::Internal("the blob folder was not opened".into()))?
+            .map_err(error::io("opening the blob folder"))?;
+        Ok(Self(Arc::new(Context {
+            gate: Gate::new(identity, &config),
+            exclusive: db.is_exclusive(),
+            config,
+            db,
+            clock,
+            storage,
+            manifests: cache::Cache::new(MANIFEST_CACHE_BYTES),
+            blobs: cache::Cache::new(BLOB_CACHE_BYTES),
+            sessions: upload::sessions::Sessions::default(),
+            buffers: Arc::default(),
+            metrics: metrics::Metrics::default(),
+        })))
+    }
+
+    /// `/v2` and everything below.
+    pub fn router(&self) -> Router {
+        async fn v2(State(registry): State<Registry>, request: Request) -> Response {
+            registry.handle(request).await
+        }
+        Router::new().route("/v2", any(v2)).route("/v2/", any(v2)).route("/v2/{*path}", any(v2)).with_state(self.clone())
+    }
+
+    /// Answers one request whose path is `/v2` or below: what the router does, for a caller that has routed already.
+    pub async fn handle(&self, request: Request) -> Response {
+        handlers::handle(&self.0, request).await
+    }
+
+    /// Starts the background work: unfinished uploads expire.
+    pub fn start(&self, lifecycle: &Lifecycle) {
+        let ctx = self.0.clone();
+        lifecycle.every(Wake::default(), Duration::from_secs(upload::expiry::PERIOD_SECS), move || {
+            let ctx = ctx.clone();
+            async move {
+                match upload::expiry::expire(&ctx).await {
+                    Ok(0) => {}
+                    Ok(ended) => tracing::info!(uploads = ended, "unfinished uploads expired"),
+                    Err(error) => tracing::warn!(%error, "cannot expire unfinished uploads"),
+                }
+            }
+        });
+    }
+
+    /// Adds the registry's counters.
+    pub fn register_metrics(&self, registry: &mut prometheus_client::registry::Registry) {
+        self.0.metrics.register(registry);
+    }
+}
+
+/// The digest that a tag or digest names in a repository; none when it is not there. Permissions are the caller's business.
+pub async fn resolve(registry: &Registry, repository: &RepositoryName, reference: &Reference) -> Result<Option<Digest>, RegistryError> {
+    manifest::resolve(&registry.0, repository, reference).await
+}
+
+/// Serves content to an agent, when it is reachable from what is assigned to it.
+pub async fn serve_assigned(registry: &Registry, request: AssignedRequest) -> Response {
+    assigned::serve(&registry.0, request).await
+}
+
+/// Makes an empty repository; [`RegistryError::RepositoryExists`] when there is one. `tags` are resource tags, JSON.
+pub async fn create_repository(
+    registry: &Registry,
+    name: &RepositoryName,
+    principal: &Principal,
+    tags: &str,
+) -> Result<Repository, RegistryError> {
+    repository::create(&registry.0, name, &principal.to_string(), tags).await
+}
+
+/// Repositories by name, or all in byte order; at most `limit`. Permissions are the caller's business.
+pub async fn list_repositories(registry: &Registry, filter: &Filter, limit: usize) -> Result<Vec<Repository>, RegistryError> {
+    repository::list(&registry.0, filter, limit).await
+}

@@ -1,0 +1,169 @@
+//! All the registry's dealings with identity: who asks, what they may, and the challenge that tells clients how to log in.
+//!
+//! Rights are decided on the name alone, before anything is looked up, so that a refusal says nothing about what exists. Every request
+//! is decided against the grants of now: a registry token from `/token` can only narrow.
+
+use crate::context::RegistryConfig;
+use crate::error::RegistryError;
+use crate::route::Route;
+use http::{HeaderMap, HeaderValue, Method, header};
+use identity::{AuthError, Identity, RegistryAction, RegistryCaller, Snapshot, decide};
+use model::RepositoryName;
+use model::access::{Resource, Role};
+use std::sync::Arc;
+
+/// `service` of the token protocol.
+pub const SERVICE: &str = "berth";
+/// Longest `Host` header believed, in bytes.
+const HOST_BYTES_MAX: usize = 260;
+
+/// Where callers are known.
+pub struct Gate {
+    identity: Identity,
+    external_url: Option<String>,
+    scheme: &'static str,
+}
+
+/// An authenticated caller, and the grants of the moment.
+pub struct Access {
+    caller: Arc<RegistryCaller>,
+    snapshot: Arc<Snapshot>,
+}
+
+/// What may be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Allowed,
+    /// The grants allow it, but the token was not asked to: the client should get another.
+    TokenTooNarrow,
+    Denied,
+}
+
+impl Gate {
+    pub fn new(identity: Identity, config: &RegistryConfig) -> Self {
+        let external_url = config.external_url.as_deref().map(|url| url.trim_end_matches('/').to_owned());
+        Self { identity, external_url, scheme: if config.tls { "https" } else { "http" } }
+    }
+
+    /// Who asks. Bad credentials are an error and never nobody.
+    pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Access, AuthError> {
+        let caller = self.identity.authenticate_registry(headers).await?;
+        let snapshot = self.identity.snapshot().await?;
+        Ok(Access { caller, snapshot })
+    }
+
+    /// The answer to somebody who is not known.
+    pub fn refusal(&self, error: AuthError, headers: &HeaderMap, scope: Option<&str>) -> RegistryError {
+        let reason = match error {
+            AuthError::Missing => "authentication required",
+            AuthError::Bad => "the credentials are not valid",
+            AuthError::Expired => "the credentials have expired",
+            AuthError::Unavailable(reason) => return RegistryError::Unavailable(reason),
+        };
+        let error = (reason != "authentication required").then_some("invalid_token");
+        RegistryError::Unauthorized { challenge: self.challenge(headers, scope, error), reason }
+    }
+
+    /// Nothing, or why `access` may not act as `role` on `repository`.
+    pub fn require(&self, access: &Access, role: Role, repository: &RepositoryName, headers: &HeaderMap) -> Result<(), RegistryError> {
+        match access.verdict(role, &Resource::repository(repository.as_str())) {
+            Verdict::Allowed => Ok(()),
+            Verdict::TokenTooNarrow => Err(self.too_narrow(headers, &scope_of(repository, role))),
+            Verdict::Denied => Err(RegistryError::Denied { principal: access.principal(), role, repository: repository.clone() }),
+        }
+    }
+
+    /// The answer to a token that was not granted what its owner may do.
+    pub fn too_narrow(&self, headers: &HeaderMap, scope: &str) -> RegistryError {
+        let challenge = self.challenge(headers, Some(scope), Some("insufficient_scope"));
+        RegistryError::Unauthorized { challenge, reason: "the token was not granted this: ask for one with the scope named" }
+    }
+
+    fn challenge(&self, headers: &HeaderMap, scope: Option<&str>, error: Option<&str>) -> HeaderValue {
+        let mut text = format!("Bearer realm=\"{}/token\",service=\"{SERVICE}\"", self.base(headers));
+        for (name, value) in [("scope", scope), ("error", error)] {
+            if let Some(value) = value {
+                text.push_str(&format!(",{name}=\"{value}\""));
+            }
+        }
+        HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("Bearer"))
+    }
+
+    /// Where the client reaches this server: as configured, or as it just did.
+    fn base(&self, headers: &HeaderMap) -> String {
+        if let Some(url) = &self.external_url {
+            return url.clone();
+        }
+        let harmless = |host: &&str| {
+            host.len() <= HOST_BYTES_MAX
+                && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b':' | b'-' | b'_' | b'[' | b']'))
+        };
+        let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).filter(harmless).unwrap_or("localhost");
+        format!("{}://{host}", self.scheme)
+    }
+}
+
+impl Access {
+    pub fn verdict(&self, role: Role, resource: &Resource) -> Verdict {
+        if !decide(&self.snapshot, &self.caller.caller, role, resource).allowed {
+            Verdict::Denied
+        } else if self.caller.token_allows(&resource.name, action(role)) {
+            Verdict::Allowed
+        } else {
+            Verdict::TokenTooNarrow
+        }
+    }
+
+    pub fn allows(&self, role: Role, repository: &RepositoryName) -> bool {
+        self.verdict(role, &Resource::repository(repository.as_str())) == Verdict::Allowed
+    }
+
+    /// Whether the caller may see `repository` in a list. The token's scope is about the catalog then, not about each name.
+    pub fn may_see(&self, repository: &RepositoryName) -> bool {
+        decide(&self.snapshot, &self.caller.caller, Role::Pull, &Resource::repository(repository.as_str())).allowed
+    }
+
+    pub fn token_allows_catalog(&self) -> bool {
+        self.caller.token_allows_catalog()
+    }
+
+    pub fn principal(&self) -> String {
+        self.caller.caller.principal.to_string()
+    }
+}
+
+fn action(role: Role) -> RegistryAction {
+    match role {
+        Role::Pull => RegistryAction::Pull,
+        Role::Push => RegistryAction::Push,
+        _ => RegistryAction::Delete,
+    }
+}
+
+/// The role that a request takes.
+pub fn role_of(method: &Method, route: &Route) -> Role {
+    match (method, route) {
+        (_, Route::Uploads(_) | Route::Upload(..)) => Role::Push,
+        (&Method::DELETE, _) => Role::Maintain,
+        (&Method::PUT | &Method::POST | &Method::PATCH, _) => Role::Push,
+        _ => Role::Pull,
+    }
+}
+
+/// The scope a client should ask a token for.
+pub fn scope_of(repository: &RepositoryName, role: Role) -> String {
+    let actions = match role {
+        Role::Pull => "pull",
+        Role::Push => "pull,push",
+        _ => "delete",
+    };
+    format!("repository:{repository}:{actions}")
+}
+
+/// The scope of a whole request, for the challenge to somebody unknown.
+pub fn scope_of_request(method: &Method, route: &Route) -> Option<String> {
+    match route {
+        Route::Catalog => Some("registry:catalog:*".to_owned()),
+        route => route.repository().map(|repository| scope_of(repository, role_of(method, route))),
+    }
+}

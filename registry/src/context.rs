@@ -1,0 +1,63 @@
+//! What every operation of the registry is given.
+
+use crate::auth::Gate;
+use crate::blob::Served as ServedBlob;
+use crate::blob::buffers::Buffers;
+use crate::cache::Cache;
+use crate::manifest::Served as ServedManifest;
+use crate::metrics::Metrics;
+use crate::storage::Storage;
+use crate::upload::sessions::Sessions;
+use model::Clock;
+use platform::db::Db;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// How the registry is run.
+#[derive(Debug, Clone)]
+pub struct RegistryConfig {
+    /// Holds `blobs/`.
+    pub data_dir: PathBuf,
+    /// `https://registry.example.com`: where clients reach this server. Absent: the scheme below and the `Host` they sent.
+    pub external_url: Option<String>,
+    /// Whether the public listener speaks TLS.
+    pub tls: bool,
+    /// Largest blob, in bytes.
+    pub blob_bytes_max: u64,
+}
+
+impl RegistryConfig {
+    /// Largest blob unless configured otherwise, in bytes: 64 GiB, above the largest layers seen in other registries.
+    pub const BLOB_BYTES_MAX: u64 = 64 * 1024 * 1024 * 1024;
+
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self { data_dir: data_dir.into(), external_url: None, tls: false, blob_bytes_max: Self::BLOB_BYTES_MAX }
+    }
+}
+
+pub struct Context {
+    pub config: RegistryConfig,
+    pub db: Db,
+    pub clock: Arc<dyn Clock>,
+    pub gate: Gate,
+    pub storage: Storage,
+    /// Whether memory may answer: this process is the only writer.
+    pub exclusive: bool,
+    pub manifests: Cache<ServedManifest>,
+    pub blobs: Cache<ServedBlob>,
+    pub sessions: Sessions,
+    pub buffers: Arc<Buffers>,
+    pub metrics: Metrics,
+}
+
+impl Context {
+    /// A manifest from memory, where memory is current.
+    pub fn cached_manifest(&self, name: &str, path: &str) -> Option<Arc<ServedManifest>> {
+        if self.exclusive { self.manifests.get(name, path) } else { None }
+    }
+
+    /// A blob's place from memory, where memory is current.
+    pub fn cached_blob(&self, name: &str, path: &str) -> Option<Arc<ServedBlob>> {
+        if self.exclusive { self.blobs.get(name, path) } else { None }
+    }
+}

@@ -1,0 +1,232 @@
+//! Manifests: reading them (hot, from memory), pushing them (pure validation, then one transaction) and deleting them.
+//!
+//! A push is the moment where everything comes together: references checked, manifest, edges, tags and push events are written in
+//! one transaction, so that the order of events is the order in which tags moved.
+
+pub mod validate;
+
+use crate::auth::Access;
+use crate::context::Context;
+use crate::error::{MISSING_NAMED_MAX, RegistryError};
+use crate::hash;
+use crate::store::manifests::{NewManifest, Stored};
+use crate::store::{blobs, manifests, repositories, tags};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use model::access::Resource;
+use model::name::Algorithm;
+use model::{Digest, Reference, RepositoryName, Tag, Timestamp};
+use platform::db::{DbError, Tx};
+use platform::{exchange, failpoint};
+use std::sync::Arc;
+use validate::{Kind, Manifest};
+
+/// `Docker-Content-Digest`
+pub const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+
+/// A manifest ready to be sent: its headers are made once.
+pub struct Served {
+    pub resource: Resource,
+    pub digest: Digest,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+/// What must hold of a tag for it to be moved (`If-Match`, `If-None-Match: *`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Condition {
+    None,
+    Absent,
+    Is(Digest),
+}
+
+/// A push, checked as far as that goes without looking anything up.
+#[derive(Debug, Clone)]
+pub struct Push {
+    pub repository: RepositoryName,
+    pub principal: String,
+    pub tags: Vec<Tag>,
+    pub condition: Condition,
+    pub manifest: Arc<NewManifest>,
+    unsupported: Vec<String>,
+}
+
+impl Served {
+    fn new(repository: &RepositoryName, stored: Stored) -> Self {
+        let mut headers = HeaderMap::with_capacity(6);
+        let text = |text: &str| HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""));
+        headers.insert(header::CONTENT_TYPE, text(&stored.media_type));
+        headers.insert(CONTENT_DIGEST, text(stored.digest.as_str()));
+        headers.insert(header::ETAG, text(&format!("\"{}\"", stored.digest)));
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(stored.body.len()));
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        Self { resource: Resource::repository(repository.as_str()), digest: stored.digest, headers, body: Bytes::from(stored.body) }
+    }
+}
+
+/// The manifest that `reference` names, from memory where that is current.
+pub async fn get(ctx: &Context, repository: &RepositoryName, reference: &Reference) -> Result<Arc<Served>, RegistryError> {
+    let path = path(repository, reference);
+    if let Some(served) = ctx.cached_manifest(repository.as_str(), &path) {
+        return Ok(served);
+    }
+    let ticket = ctx.manifests.ticket(repository.as_str());
+    let found = {
+        let mut connection = ctx.db.read().await?;
+        match reference {
+            Reference::Tag(tag) => manifests::by_tag(&mut connection, repository, tag).await?,
+            Reference::Digest(digest) => manifests::by_digest(&mut connection, repository, digest).await?,
+        }
+    };
+    let stored =
+        found.ok_or_else(|| RegistryError::ManifestUnknown { repository: repository.clone(), reference: reference.to_string() })?;
+    let served = Arc::new(Served::new(repository, stored));
+    if ctx.exclusive {
+        ctx.manifests.put(repository.as_str(), path, &served, served.body.len(), ticket);
+    }
+    Ok(served)
+}
+
+/// The digest that `reference` names, or none.
+pub async fn resolve(ctx: &Context, repository: &RepositoryName, reference: &Reference) -> Result<Option<Digest>, RegistryError> {
+    match get(ctx, repository, reference).await {
+        Ok(served) => Ok(Some(served.digest.clone())),
+        Err(RegistryError::ManifestUnknown { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Judges a push: the document itself, and its digest against the one in the path.
+pub fn check(
+    repository: &RepositoryName,
+    access: &Access,
+    reference: &Reference,
+    content_type: Option<&str>,
+    body: &[u8],
+) -> Result<Push, RegistryError> {
+    let Manifest { media_type, artifact_type, subject, annotations, references, unsupported } =
+        validate::validate(content_type, body).map_err(|e| RegistryError::ManifestInvalid(e.to_string()))?;
+    let algorithm = match reference {
+        Reference::Digest(digest) => digest.algorithm(),
+        Reference::Tag(_) => Algorithm::Sha256,
+    };
+    let digest = hash::digest(algorithm, body);
+    let tags = match reference {
+        Reference::Digest(expected) if *expected != digest => {
+            return Err(RegistryError::DigestMismatch { expected: expected.clone(), actual: digest });
+        }
+        Reference::Digest(_) => Vec::new(),
+        Reference::Tag(tag) => vec![tag.clone()],
+    };
+    let media_type = media_type.as_str();
+    let manifest = NewManifest { digest, media_type, artifact_type, subject, annotations, body: body.to_vec(), references };
+    Ok(Push {
+        repository: repository.clone(),
+        principal: access.principal(),
+        tags,
+        condition: Condition::None,
+        manifest: Arc::new(manifest),
+        unsupported,
+    })
+}
+
+/// Stores a push and moves its tags. Runs to its end even if the client goes away, so that memory never lags behind the database.
+pub async fn put(ctx: &Arc<Context>, push: Push) -> Result<(), RegistryError> {
+    let ctx = ctx.clone();
+    let task = tokio::spawn(async move {
+        let now = ctx.clock.now();
+        let writing = push.clone();
+        ctx.db
+            .write(move |tx| {
+                let push = writing.clone();
+                Box::pin(async move { store(tx, now, &push).await })
+            })
+            .await?;
+        failpoint::hit("manifest-committed");
+        let by_digest = Reference::Digest(push.manifest.digest.clone());
+        for reference in push.tags.into_iter().map(Reference::Tag).chain([by_digest]) {
+            ctx.manifests.forget_path(&push.repository, &path(&push.repository, &reference));
+        }
+        ctx.metrics.manifests_pushed.inc();
+        Ok(())
+    });
+    task.await.map_err(|_| RegistryError::Internal("a manifest push did not end".into()))?
+}
+
+async fn store(tx: &mut Tx, now: Timestamp, push: &Push) -> Result<(), RegistryError> {
+    let (repository_id, _) = repositories::ensure(tx, now, &push.repository, &push.principal).await?;
+    let missing = missing(tx, repository_id, push).await?;
+    if !missing.is_empty() {
+        return Err(RegistryError::ReferencesMissing(missing));
+    }
+    for tag in &push.tags {
+        let holds = match &push.condition {
+            Condition::None => true,
+            Condition::Absent => tags::get(tx, &push.repository, tag).await?.is_none(),
+            Condition::Is(digest) => tags::get(tx, &push.repository, tag).await?.as_ref() == Some(digest),
+        };
+        if !holds {
+            return Err(RegistryError::PreconditionFailed);
+        }
+    }
+    manifests::insert(tx, now, repository_id, &push.manifest).await?;
+    for tag in &push.tags {
+        tags::set(tx, now, repository_id, tag, &push.manifest.digest).await?;
+        exchange::record_push(tx, now, &push.repository, tag, &push.manifest.digest, &push.principal).await?;
+    }
+    Ok(())
+}
+
+/// References that are not in the repository, as many as an answer names. The subject need not exist (PUSH-MAN-5).
+async fn missing(tx: &mut Tx, repository_id: i64, push: &Push) -> Result<Vec<String>, DbError> {
+    let mut missing: Vec<String> = push.unsupported.iter().take(MISSING_NAMED_MAX).cloned().collect();
+    for reference in push.manifest.references.iter().filter(|reference| reference.required) {
+        if missing.len() >= MISSING_NAMED_MAX {
+            break;
+        }
+        let digest = reference.digest.as_str();
+        let there = match reference.kind {
+            Kind::Manifest => manifests::exists(tx, repository_id, digest).await?,
+            // An entry of an index may name a manifest by another media type.
+            Kind::Blob => blobs::is_linked(tx, repository_id, digest).await? || manifests::exists(tx, repository_id, digest).await?,
+        };
+        if !there {
+            missing.push(reference.digest.to_string());
+        }
+    }
+    Ok(missing)
+}
+
+/// Deletes a tag, or a manifest with every tag on it (DEL-2, DEL-3).
+pub async fn delete(ctx: &Arc<Context>, repository: &RepositoryName, reference: &Reference) -> Result<(), RegistryError> {
+    let (ctx, repository, reference) = (ctx.clone(), repository.clone(), reference.clone());
+    let task = tokio::spawn(async move {
+        let target = (repository.clone(), reference.clone());
+        let found = ctx
+            .db
+            .write(move |tx| {
+                let (repository, reference) = target.clone();
+                Box::pin(async move { remove(tx, &repository, &reference).await })
+            })
+            .await?;
+        match &reference {
+            Reference::Tag(_) => ctx.manifests.forget_path(&repository, &path(&repository, &reference)),
+            Reference::Digest(digest) => ctx.manifests.forget(&repository, |_, served| served.digest == *digest),
+        }
+        if found { Ok(()) } else { Err(RegistryError::ManifestUnknown { repository, reference: reference.to_string() }) }
+    });
+    task.await.map_err(|_| RegistryError::Internal("a manifest delete did not end".into()))?
+}
+
+async fn remove(tx: &mut Tx, repository: &RepositoryName, reference: &Reference) -> Result<bool, DbError> {
+    let Some(id) = repositories::id(tx, repository).await? else { return Ok(false) };
+    match reference {
+        Reference::Tag(tag) => tags::delete(tx, id, tag).await,
+        Reference::Digest(digest) => manifests::delete(tx, id, digest).await,
+    }
+}
+
+/// The key of a manifest in the cache: its path below `/v2/`.
+fn path(repository: &RepositoryName, reference: &Reference) -> String {
+    format!("{repository}/manifests/{reference}")
+}

@@ -1,0 +1,125 @@
+//! Blob files in a local folder: `blobs/<two hex digits>/<upload id>`. A file is written under this key from its first byte, so that
+//! a commit moves nothing; which digest it has is in the database.
+//!
+//! All functions here block: call them from a blocking thread.
+
+use crate::route::UploadId;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Where blob files are.
+#[derive(Debug, Clone)]
+pub struct Storage {
+    root: PathBuf,
+}
+
+/// Where one blob is inside [`Storage`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct StorageKey(String);
+
+impl StorageKey {
+    pub fn of_upload(id: &UploadId) -> Self {
+        Self(format!("{}/{id}", &id.as_str()[..2]))
+    }
+
+    /// A key as it stands in the database. Only what [`Self::of_upload`] makes is accepted, so that no row leads out of the folder.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (folder, id) = text.split_once('/')?;
+        let id: UploadId = id.parse().ok()?;
+        (id.as_str()[..2] == *folder).then(|| Self(text.to_owned()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Storage {
+    /// Makes the folders once; on later starts this costs one look.
+    pub fn open(data_dir: &Path) -> io::Result<Self> {
+        let root = data_dir.join("blobs");
+        if !root.join("ff").is_dir() {
+            std::fs::create_dir_all(&root)?;
+            for folder in 0..=255u8 {
+                match std::fs::create_dir(root.join(format!("{folder:02x}"))) {
+                    Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                    _ => {}
+                }
+            }
+            sync_folder(&root)?;
+            sync_folder(data_dir)?;
+        }
+        Ok(Self { root })
+    }
+
+    pub fn path(&self, key: &StorageKey) -> PathBuf {
+        self.root.join(&key.0)
+    }
+
+    /// Opens a finished blob for reading.
+    pub fn read(&self, key: &StorageKey) -> io::Result<File> {
+        File::open(self.path(key))
+    }
+
+    /// Opens the file of an upload to go on at its end, making it if need be.
+    pub fn append(&self, key: &StorageKey) -> io::Result<File> {
+        OpenOptions::new().create(true).append(true).read(true).open(self.path(key))
+    }
+
+    /// Syncs the folder a new file stands in, so that its name survives a power loss.
+    pub fn sync_folder_of(&self, key: &StorageKey) -> io::Result<()> {
+        sync_folder(self.path(key).parent().unwrap_or(&self.root))
+    }
+
+    /// Bytes held by an upload's file; zero when there is none yet.
+    pub fn len(&self, key: &StorageKey) -> io::Result<u64> {
+        match std::fs::metadata(self.path(key)) {
+            Ok(metadata) => Ok(metadata.len()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes a file; that it is gone already is fine.
+    pub fn remove(&self, key: &StorageKey) -> io::Result<()> {
+        match std::fs::remove_file(self.path(key)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_cannot_lead_out_of_the_folder() {
+        let key = StorageKey::of_upload(&UploadId::from_random(7));
+        assert_eq!(StorageKey::parse(key.as_str()), Some(key));
+        for bad in ["../etc/passwd", "00/../../x", "00", "01/00000000000000000000000000000007", "/00000000000000000000000000000007"] {
+            assert_eq!(StorageKey::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_file_stands_under_its_key_from_the_first_byte() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = Storage::open(folder.path()).unwrap();
+        let key = StorageKey::of_upload(&UploadId::from_random(u128::MAX));
+        assert_eq!(storage.len(&key).unwrap(), 0);
+        io::Write::write_all(&mut storage.append(&key).unwrap(), b"abc").unwrap();
+        io::Write::write_all(&mut storage.append(&key).unwrap(), b"de").unwrap();
+        storage.sync_folder_of(&key).unwrap();
+        assert_eq!(storage.len(&key).unwrap(), 5);
+        assert_eq!(io::read_to_string(storage.read(&key).unwrap()).unwrap(), "abcde");
+        storage.remove(&key).unwrap();
+        storage.remove(&key).unwrap();
+        assert!(Storage::open(folder.path()).is_ok());
+    }
+}

@@ -1,0 +1,101 @@
+//! The end of an upload: bytes become a blob of a repository, or go.
+//!
+//! Order matters: bytes and folder are synced, then one transaction says that the blob exists and links it, then it is acknowledged.
+
+use super::blocking;
+use super::file::UploadFile;
+use super::sessions::{Content, Session};
+use crate::context::Context;
+use crate::error::{RegistryError, io};
+use crate::storage::StorageKey;
+use crate::store::{blobs, repositories, uploads};
+use model::Digest;
+use platform::failpoint;
+use std::sync::Arc;
+
+/// Commits what `file` holds as `digest`. Other content ends the session: what it holds can never become that blob.
+pub async fn commit(
+    ctx: &Arc<Context>,
+    session: &Arc<Session>,
+    content: &mut Content,
+    file: UploadFile,
+    digest: Digest,
+) -> Result<(), RegistryError> {
+    let (storage, key, algorithm) = (ctx.storage.clone(), session.stored.key.clone(), digest.algorithm());
+    let expected = digest.clone();
+    content.put_back(session, file.held());
+    let written = blocking(move || {
+        let actual = file.digest(algorithm).map_err(io("hashing an upload"))?;
+        if actual != expected {
+            return Err(RegistryError::DigestMismatch { expected, actual });
+        }
+        file.sync().map_err(io("syncing an upload"))?;
+        storage.sync_folder_of(&key).map_err(io("syncing a blob folder"))?;
+        Ok(file.length())
+    })
+    .await;
+    let size = match written {
+        Ok(size) => size,
+        Err(error @ RegistryError::DigestMismatch { .. }) => {
+            discard(ctx, session, content).await?;
+            return Err(error);
+        }
+        Err(error) => return Err(error),
+    };
+    failpoint::hit("blob-written");
+    session.set_closed(true);
+    let standing = record(ctx, session, digest, size).await.inspect_err(|_| session.set_closed(false))?;
+    failpoint::hit("blob-committed");
+    *content = Content::Gone;
+    ctx.sessions.remove(&session.stored.id);
+    ctx.metrics.blobs_pushed.inc();
+    if standing != session.stored.key {
+        // The same bytes were here before; these are not needed.
+        remove_file(ctx, &session.stored.key).await?;
+    }
+    Ok(())
+}
+
+/// One transaction: the blob, its link, the session's end. Returns where the blob's bytes are.
+async fn record(ctx: &Context, session: &Session, digest: Digest, size: u64) -> Result<StorageKey, RegistryError> {
+    let (now, stored) = (ctx.clock.now(), session.stored.clone());
+    ctx.db
+        .write(move |tx| {
+            let (stored, digest) = (stored.clone(), digest.clone());
+            Box::pin(async move {
+                let (repository_id, _) = repositories::ensure(tx, now, &stored.repository, &stored.principal).await?;
+                let key = blobs::insert(tx, now, &digest, size, &stored.key).await?;
+                blobs::link(tx, now, repository_id, &digest).await?;
+                uploads::delete(tx, &stored.id).await?;
+                Ok::<_, RegistryError>(key)
+            })
+        })
+        .await
+}
+
+/// Ends a session: row first, then the bytes, so that nothing is ever promised that is not there.
+pub async fn discard(ctx: &Context, session: &Session, content: &mut Content) -> Result<(), RegistryError> {
+    if matches!(content, Content::Gone) {
+        return Ok(());
+    }
+    session.set_closed(true);
+    *content = Content::Gone;
+    ctx.sessions.remove(&session.stored.id);
+    forget_row(ctx, session).await?;
+    remove_file(ctx, &session.stored.key).await
+}
+
+pub async fn forget_row(ctx: &Context, session: &Session) -> Result<(), RegistryError> {
+    let id = session.stored.id.clone();
+    ctx.db
+        .write(move |tx| {
+            let id = id.clone();
+            Box::pin(async move { Ok::<_, RegistryError>(uploads::delete(tx, &id).await?) })
+        })
+        .await
+}
+
+pub async fn remove_file(ctx: &Context, key: &StorageKey) -> Result<(), RegistryError> {
+    let (storage, key) = (ctx.storage.clone(), key.clone());
+    blocking(move || storage.remove(&key).map_err(io("removing an upload"))).await
+}

@@ -1,0 +1,167 @@
+//! The file of one upload, open for one request: bytes are hashed as they are written. Everything here blocks.
+
+use super::sessions::Held;
+use crate::hash::Running;
+use crate::storage::{Storage, StorageKey};
+use bytes::{Buf as _, Bytes};
+use model::{Digest, name::Algorithm};
+use std::fs::File;
+use std::io::{self, IoSlice, Read as _, Seek as _, Write as _};
+use std::sync::Arc;
+
+/// Bytes read at a time when a file is hashed again.
+const READ_BYTES: usize = 256 * 1024;
+/// Slices given to the kernel in one write.
+const SLICES_MAX: usize = 64;
+
+pub struct UploadFile {
+    file: Arc<File>,
+    length: u64,
+    hash: Running,
+}
+
+impl UploadFile {
+    /// Opens or makes the file. When `held` is not known, or not what the file has, the file is hashed again.
+    pub fn open(storage: &Storage, key: &StorageKey, held: Option<Held>, algorithm: Algorithm) -> io::Result<Self> {
+        let file = Arc::new(storage.append(key)?);
+        let length = file.metadata()?.len();
+        let hash = match held {
+            Some(held) if held.length == length => held.hash,
+            _ => hash_of(&file, algorithm)?,
+        };
+        Ok(Self { file, length, hash })
+    }
+
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    pub fn handle(&self) -> Arc<File> {
+        self.file.clone()
+    }
+
+    /// Where the upload stands; the point to go back to.
+    pub fn held(&self) -> Held {
+        Held { length: self.length, hash: self.hash.clone() }
+    }
+
+    pub fn into_held(self) -> Held {
+        Held { length: self.length, hash: self.hash }
+    }
+
+    /// Puts `chunks` at the end. When that fails nothing of them is left.
+    pub fn append(&mut self, mut chunks: Vec<Bytes>) -> io::Result<()> {
+        let before = self.held();
+        let bytes: u64 = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+        for chunk in &chunks {
+            self.hash.update(chunk);
+        }
+        match write_all(&self.file, &mut chunks) {
+            Ok(()) => {
+                self.length += bytes;
+                Ok(())
+            }
+            Err(error) => {
+                self.rewind(before)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Goes back to an earlier point.
+    pub fn rewind(&mut self, to: Held) -> io::Result<()> {
+        self.file.set_len(to.length)?;
+        self.length = to.length;
+        self.hash = to.hash;
+        Ok(())
+    }
+
+    /// The digest of all bytes. Under another algorithm than they came with, the file is read again.
+    pub fn digest(&self, algorithm: Algorithm) -> io::Result<Digest> {
+        if self.hash.algorithm() == algorithm {
+            return Ok(self.hash.clone().finish());
+        }
+        Ok(hash_of(&self.file, algorithm)?.finish())
+    }
+
+    /// Syncs the bytes to disk.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}
+
+fn write_all(mut file: &File, chunks: &mut [Bytes]) -> io::Result<()> {
+    let mut at = 0;
+    while at < chunks.len() {
+        let slices: Vec<IoSlice> = chunks[at..].iter().take(SLICES_MAX).map(|chunk| IoSlice::new(chunk)).collect();
+        let mut written = match file.write_vectored(&slices) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            other => other?,
+        };
+        if written == 0 && chunks[at..].iter().any(|chunk| !chunk.is_empty()) {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        while at < chunks.len() && written >= chunks[at].len() {
+            written -= chunks[at].len();
+            at += 1;
+        }
+        if at < chunks.len() {
+            chunks[at].advance(written);
+        }
+    }
+    Ok(())
+}
+
+fn hash_of(mut file: &File, algorithm: Algorithm) -> io::Result<Running> {
+    let mut hash = Running::new(algorithm);
+    file.rewind()?;
+    let mut buffer = vec![0; READ_BYTES];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(hash),
+            Ok(filled) => hash.update(&buffer[..filled]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hash;
+    use crate::route::UploadId;
+
+    #[test]
+    fn bytes_are_hashed_as_they_are_written_and_again_from_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = Storage::open(folder.path()).unwrap();
+        let key = StorageKey::of_upload(&UploadId::from_random(1));
+        let mut file = UploadFile::open(&storage, &key, None, Algorithm::Sha256).unwrap();
+        let chunks: Vec<Bytes> = (0..200u8).map(|n| Bytes::from(vec![n; usize::from(n)])).collect();
+        let all: Vec<u8> = chunks.concat();
+        file.append(chunks).unwrap();
+        let point = file.held();
+        file.append(vec![Bytes::from_static(b"more")]).unwrap();
+        file.rewind(point).unwrap();
+        assert_eq!(file.digest(Algorithm::Sha256).unwrap(), hash::digest(Algorithm::Sha256, &all));
+        assert_eq!(file.digest(Algorithm::Sha512).unwrap(), hash::digest(Algorithm::Sha512, &all));
+        let held = file.into_held();
+        let again = UploadFile::open(&storage, &key, None, Algorithm::Sha256).unwrap();
+        assert_eq!(again.length(), held.length);
+        assert_eq!(again.digest(Algorithm::Sha256).unwrap(), held.hash.finish());
+    }
+
+    #[test]
+    fn what_is_held_is_not_believed_when_the_file_has_another_length() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = Storage::open(folder.path()).unwrap();
+        let key = StorageKey::of_upload(&UploadId::from_random(2));
+        let mut file = UploadFile::open(&storage, &key, None, Algorithm::Sha256).unwrap();
+        let stale = file.held();
+        file.append(vec![Bytes::from_static(b"abc"), Bytes::new()]).unwrap();
+        let file = UploadFile::open(&storage, &key, Some(stale), Algorithm::Sha256).unwrap();
+        assert_eq!(file.length(), 3);
+        assert_eq!(file.digest(Algorithm::Sha256).unwrap(), hash::digest(Algorithm::Sha256, b"abc"));
+    }
+}

@@ -1,0 +1,248 @@
+//! Open upload sessions in memory: who they belong to, how far they are, and which request holds them.
+
+use crate::error::RegistryError;
+use crate::hash::Running;
+use crate::route::UploadId;
+use crate::storage::StorageKey;
+use crate::store::uploads::StoredUpload;
+use model::name::Algorithm;
+use model::{RepositoryName, Timestamp};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::OwnedMutexGuard;
+use tokio_util::sync::CancellationToken;
+
+/// Sessions open at once, in all and per principal.
+const SESSIONS_MAX: usize = 10_000;
+const SESSIONS_PER_PRINCIPAL_MAX: usize = 1_000;
+/// Longest wait for an older request to let go of a session, in seconds.
+const TAKE_OVER_SECS_MAX: u64 = 15;
+
+pub struct Session {
+    pub stored: StoredUpload,
+    /// What the bytes are hashed with while they come.
+    pub algorithm: Algorithm,
+    length: AtomicU64,
+    active_at: AtomicI64,
+    row: AtomicBool,
+    closed: AtomicBool,
+    /// Cancelled when a newer request wants the session.
+    holder: Mutex<CancellationToken>,
+    content: Arc<tokio::sync::Mutex<Content>>,
+}
+
+/// What is held of an upload. Its file is open only during a request.
+pub enum Content {
+    /// So many bytes with this hash; no file yet when there are none.
+    Held(Held),
+    /// As much as the file has; to be hashed from it.
+    Unknown,
+    /// Committed or cancelled.
+    Gone,
+}
+
+#[derive(Clone)]
+pub struct Held {
+    pub length: u64,
+    pub hash: Running,
+}
+
+impl Content {
+    /// What is known to be held; none when the file has to be read.
+    pub fn held(&self, repository: &RepositoryName) -> Result<Option<Held>, RegistryError> {
+        match self {
+            Self::Held(held) => Ok(Some(held.clone())),
+            Self::Unknown => Ok(None),
+            Self::Gone => Err(RegistryError::UploadUnknown(repository.clone())),
+        }
+    }
+
+    pub fn put_back(&mut self, session: &Session, held: Held) {
+        session.advance(held.length);
+        *self = Self::Held(held);
+    }
+}
+
+impl Session {
+    pub fn new(id: UploadId, repository: RepositoryName, principal: String, algorithm: Algorithm, now: Timestamp) -> Self {
+        let key = StorageKey::of_upload(&id);
+        let content = Content::Held(Held { length: 0, hash: Running::new(algorithm) });
+        Self::with(StoredUpload { id, repository, principal, key, created_at: now }, algorithm, 0, false, content, now)
+    }
+
+    /// A session of which the database has the row and the disk `length` bytes.
+    pub fn recalled(stored: StoredUpload, length: u64, now: Timestamp) -> Self {
+        Self::with(stored, Algorithm::Sha256, length, true, Content::Unknown, now)
+    }
+
+    fn with(stored: StoredUpload, algorithm: Algorithm, length: u64, row: bool, content: Content, now: Timestamp) -> Self {
+        Self {
+            stored,
+            algorithm,
+            length: AtomicU64::new(length),
+            active_at: AtomicI64::new(now.as_micros()),
+            row: AtomicBool::new(row),
+            closed: AtomicBool::new(false),
+            holder: Mutex::new(CancellationToken::new()),
+            content: Arc::new(tokio::sync::Mutex::new(content)),
+        }
+    }
+
+    /// Takes the session from whoever holds it. The token says when a newer request wants it in turn.
+    pub async fn hold(&self) -> Result<(OwnedMutexGuard<Content>, CancellationToken), RegistryError> {
+        let token = CancellationToken::new();
+        let older = std::mem::replace(&mut *self.holder.lock().unwrap_or_else(PoisonError::into_inner), token.clone());
+        older.cancel();
+        let held = tokio::time::timeout(Duration::from_secs(TAKE_OVER_SECS_MAX), self.content.clone().lock_owned()).await;
+        held.map(|content| (content, token)).map_err(|_| RegistryError::TooMany("another request is still busy with this upload".into()))
+    }
+
+    /// Bytes on disk.
+    pub fn length(&self) -> u64 {
+        self.length.load(Ordering::Acquire)
+    }
+
+    pub fn advance(&self, length: u64) {
+        self.length.store(length, Ordering::Release);
+    }
+
+    pub fn touch(&self, now: Timestamp) {
+        self.active_at.store(now.as_micros(), Ordering::Relaxed);
+    }
+
+    pub fn active_at(&self) -> Timestamp {
+        Timestamp::from_micros(self.active_at.load(Ordering::Relaxed))
+    }
+
+    /// True for the one who is to write the row.
+    pub fn claim_row(&self) -> bool {
+        !self.is_closed() && !self.row.swap(true, Ordering::AcqRel)
+    }
+
+    pub fn unclaim_row(&self) {
+        self.row.store(false, Ordering::Release);
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    pub fn set_closed(&self, closed: bool) {
+        self.closed.store(closed, Ordering::Release);
+    }
+}
+
+#[derive(Default)]
+pub struct Sessions(Mutex<Table>);
+
+#[derive(Default)]
+struct Table {
+    by_id: HashMap<UploadId, Arc<Session>>,
+    by_principal: HashMap<String, usize>,
+}
+
+impl Sessions {
+    pub fn get(&self, id: &UploadId) -> Option<Arc<Session>> {
+        self.lock().by_id.get(id).cloned()
+    }
+
+    /// Adds a new session, unless there are too many.
+    pub fn insert(&self, session: &Arc<Session>) -> Result<(), RegistryError> {
+        let mut table = self.lock();
+        let own = table.by_principal.get(&session.stored.principal).copied().unwrap_or(0);
+        if own >= SESSIONS_PER_PRINCIPAL_MAX {
+            return Err(RegistryError::TooMany(format!("more than {SESSIONS_PER_PRINCIPAL_MAX} uploads are open: finish or cancel some")));
+        }
+        if table.by_id.len() >= SESSIONS_MAX {
+            return Err(RegistryError::TooMany("too many uploads are open".into()));
+        }
+        table.add(session.clone());
+        Ok(())
+    }
+
+    /// Adds a recalled session, or returns the one somebody else recalled first.
+    pub fn get_or_insert(&self, session: Session) -> Arc<Session> {
+        let mut table = self.lock();
+        if let Some(standing) = table.by_id.get(&session.stored.id) {
+            return standing.clone();
+        }
+        let session = Arc::new(session);
+        table.add(session.clone());
+        session
+    }
+
+    pub fn remove(&self, id: &UploadId) {
+        let mut table = self.lock();
+        let Some(session) = table.by_id.remove(id) else { return };
+        if let Some(count) = table.by_principal.get_mut(&session.stored.principal) {
+            *count -= 1;
+            if *count == 0 {
+                table.by_principal.remove(&session.stored.principal);
+            }
+        }
+    }
+
+    /// Sessions nobody has used since `before`, at most `limit`.
+    pub fn idle_since(&self, before: Timestamp, limit: usize) -> Vec<Arc<Session>> {
+        self.lock().by_id.values().filter(|session| session.active_at() < before).take(limit).cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn add(&mut self, session: Arc<Session>) {
+        *self.by_principal.entry(session.stored.principal.clone()).or_default() += 1;
+        self.by_id.insert(session.stored.id.clone(), session);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(bits: u128, principal: &str) -> Arc<Session> {
+        let id = UploadId::from_random(bits);
+        Arc::new(Session::new(id, "a".parse().unwrap(), principal.into(), Algorithm::Sha256, Timestamp::from_secs(1)))
+    }
+
+    #[test]
+    fn one_principal_cannot_open_all_sessions() {
+        let sessions = Sessions::default();
+        for bits in 0..SESSIONS_PER_PRINCIPAL_MAX {
+            sessions.insert(&session(bits as u128, "user:greedy")).unwrap();
+        }
+        assert!(matches!(sessions.insert(&session(1 << 64, "user:greedy")), Err(RegistryError::TooMany(_))));
+        sessions.insert(&session(1 << 65, "user:other")).unwrap();
+        sessions.remove(&UploadId::from_random(0));
+        sessions.insert(&session(1 << 64, "user:greedy")).unwrap();
+    }
+
+    #[test]
+    fn idle_sessions_are_found() {
+        let sessions = Sessions::default();
+        let (old, new) = (session(1, "user:a"), session(2, "user:a"));
+        sessions.insert(&old).unwrap();
+        sessions.insert(&new).unwrap();
+        new.touch(Timestamp::from_secs(100));
+        let idle = sessions.idle_since(Timestamp::from_secs(50), 10);
+        assert_eq!(idle.iter().map(|session| session.stored.id.clone()).collect::<Vec<_>>(), [old.stored.id.clone()]);
+    }
+
+    #[tokio::test]
+    async fn a_newer_request_asks_the_older_to_let_go() {
+        let session = session(1, "user:a");
+        let (content, taken_over) = session.hold().await.unwrap();
+        let waiting = tokio::spawn({
+            let session = session.clone();
+            async move { session.hold().await.map(|_| ()) }
+        });
+        taken_over.cancelled().await;
+        drop(content);
+        assert!(waiting.await.unwrap().is_ok());
+    }
+}
