@@ -34,12 +34,12 @@ pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// Which of the two APIs an operation belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Service {
+pub enum Api {
     Ecs,
     Ecr,
 }
 
-impl Service {
+impl Api {
     pub const fn target(self) -> &'static str {
         match self {
             Self::Ecs => ECS_TARGET,
@@ -59,7 +59,7 @@ impl Service {
 /// The request of one operation.
 pub trait Request: Serialize + DeserializeOwned + Send + 'static {
     const NAME: &'static str;
-    const SERVICE: Service;
+    const API: Api;
     type Response: Serialize + DeserializeOwned + Send + 'static;
 }
 
@@ -98,10 +98,10 @@ macro_rules! wire {
 pub(crate) use wire;
 
 macro_rules! operations {
-    ($service:ident: $($name:literal $request:ident => $response:ident),* $(,)?) => {$(
+    ($api:ident: $($name:literal $request:ident => $response:ident),* $(,)?) => {$(
         impl crate::aws::Request for $request {
             const NAME: &'static str = $name;
-            const SERVICE: crate::aws::Service = crate::aws::Service::$service;
+            const API: crate::aws::Api = crate::aws::Api::$api;
             type Response = $response;
         }
     )*};

@@ -53,7 +53,7 @@ impl Client {
             .post(&self.url)
             .bearer_auth(&self.token)
             .header("content-type", CONTENT_TYPE)
-            .header("x-amz-target", format!("{}.{}", R::SERVICE.target(), R::NAME))
+            .header("x-amz-target", format!("{}.{}", R::API.target(), R::NAME))
             .timeout(Duration::from_secs(CALL_SECS_MAX))
             .body(body)
             .send()

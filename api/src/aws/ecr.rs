@@ -35,12 +35,14 @@ wire! {
     }
 
     pub struct CreateRepositoryRequest {
+        registry_id: Option<String>,
         repository_name: String,
         tags: Option<Vec<EcrTag>>,
     }
     pub struct CreateRepositoryResponse { repository: Repository }
 
     pub struct DescribeRepositoriesRequest {
+        registry_id: Option<String>,
         repository_names: Option<Vec<String>>,
         next_token: Option<String>,
         max_results: Option<i64>,
