@@ -1,1 +1,121 @@
-//! Rows of `deployments`.
+//! Rows of `deployments`. The operations insert them; only the planner's transactions change what becomes of them.
+
+use super::{json, parsed, time, to_json};
+use model::Timestamp;
+use model::ids::{DeploymentId, TaskDefinitionId};
+use model::service::{Deployment, DeploymentStatus, RolloutState};
+use platform::db::{DbError, Tx};
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+const TABLE: &str = "deployments";
+
+/// How many deployments of the services that are not INACTIVE are there, and when one of them last changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tally {
+    pub service_id: String,
+    pub count: i64,
+    pub changed: i64,
+}
+
+pub async fn insert(tx: &mut Tx, deployment: &Deployment) -> Result<(), DbError> {
+    sqlx::query(
+        "insert into deployments (id, service_id, status, family, revision, images, rollout_state, rollout_state_reason, \
+         failed_tasks, consecutive_failures, not_before, created_at, updated_at) \
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+    )
+    .bind(deployment.id.0.clone())
+    .bind(deployment.service_id.clone())
+    .bind(deployment.status.as_str())
+    .bind(deployment.task_definition.family.to_string())
+    .bind(deployment.task_definition.revision)
+    .bind(to_json(&deployment.images))
+    .bind(deployment.rollout_state.as_str())
+    .bind(deployment.rollout_state_reason.clone())
+    .bind(deployment.failed_tasks)
+    .bind(deployment.consecutive_failures)
+    .bind(deployment.not_before.as_micros())
+    .bind(deployment.created_at.as_micros())
+    .bind(deployment.updated_at.as_micros())
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Writes what can change of a deployment.
+pub async fn update(tx: &mut Tx, deployment: &Deployment) -> Result<(), DbError> {
+    sqlx::query(
+        "update deployments set status = $2, rollout_state = $3, rollout_state_reason = $4, failed_tasks = $5, \
+         consecutive_failures = $6, not_before = $7, updated_at = $8 where id = $1",
+    )
+    .bind(deployment.id.0.clone())
+    .bind(deployment.status.as_str())
+    .bind(deployment.rollout_state.as_str())
+    .bind(deployment.rollout_state_reason.clone())
+    .bind(deployment.failed_tasks)
+    .bind(deployment.consecutive_failures)
+    .bind(deployment.not_before.as_micros())
+    .bind(deployment.updated_at.as_micros())
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+pub async fn get(tx: &mut Tx, id: &DeploymentId) -> Result<Option<Deployment>, DbError> {
+    sqlx::query(
+        "select id, service_id, status, family, revision, images, rollout_state, rollout_state_reason, failed_tasks, \
+         consecutive_failures, not_before, created_at, updated_at from deployments where id = $1",
+    )
+    .bind(id.0.clone())
+    .fetch_optional(tx)
+    .await?
+    .map(|row| deployment(&row))
+    .transpose()
+}
+
+/// PRIMARY and ACTIVE deployments of the service, newest first: what `deployments[]` shows.
+pub async fn of_service(tx: &mut Tx, service_id: &str) -> Result<Vec<Deployment>, DbError> {
+    let rows = sqlx::query(
+        "select id, service_id, status, family, revision, images, rollout_state, rollout_state_reason, failed_tasks, \
+         consecutive_failures, not_before, created_at, updated_at from deployments where service_id = $1 and status <> 'INACTIVE' \
+         order by case when status = 'PRIMARY' then 0 else 1 end, created_at desc, id",
+    )
+    .bind(service_id.to_owned())
+    .fetch_all(tx)
+    .await?;
+    rows.iter().map(deployment).collect()
+}
+
+/// By service, of all that are not INACTIVE.
+pub async fn tallies(tx: &mut Tx) -> Result<Vec<Tally>, DbError> {
+    let rows = sqlx::query(
+        "select service_id, count(*) as deployments, max(updated_at) as changed from deployments where status <> 'INACTIVE' \
+         group by service_id",
+    )
+    .fetch_all(tx)
+    .await?;
+    let tally = |row: &AnyRow| {
+        Ok(Tally { service_id: row.try_get("service_id")?, count: row.try_get("deployments")?, changed: row.try_get("changed")? })
+    };
+    rows.iter().map(tally).collect()
+}
+
+fn deployment(row: &AnyRow) -> Result<Deployment, DbError> {
+    Ok(Deployment {
+        id: DeploymentId(row.try_get("id")?),
+        service_id: row.try_get("service_id")?,
+        status: parsed(row, TABLE, "status", DeploymentStatus::parse)?,
+        task_definition: TaskDefinitionId {
+            family: parsed(row, TABLE, "family", |text| text.parse().ok())?,
+            revision: row.try_get("revision")?,
+        },
+        images: json(row, TABLE, "images")?,
+        rollout_state: parsed(row, TABLE, "rollout_state", RolloutState::parse)?,
+        rollout_state_reason: row.try_get("rollout_state_reason")?,
+        failed_tasks: row.try_get("failed_tasks")?,
+        consecutive_failures: row.try_get("consecutive_failures")?,
+        not_before: Timestamp::from_micros(row.try_get("not_before")?),
+        created_at: time(row, "created_at")?,
+        updated_at: time(row, "updated_at")?,
+    })
+}

@@ -1,1 +1,370 @@
-//! Rows of `tasks`.
+//! Rows of `tasks`. The control plane writes what is desired, reports write what is observed; a row only moves forward.
+
+use super::{json, parsed, parsed_option, time, time_option, to_json};
+use model::Timestamp;
+use model::ids::{ClusterName, DeploymentId, Family, InstanceId, TaskDefinitionId, TaskId};
+use model::instance::Resources;
+use model::task::{DesiredStatus, HealthStatus, StopCode, Task, TaskStatus};
+use platform::db::{DbError, Tx};
+use sqlx::Row;
+use sqlx::any::AnyRow;
+use std::collections::BTreeMap;
+
+const TABLE: &str = "tasks";
+
+/// Which tasks of a cluster; what is `None` is not asked for.
+#[derive(Debug, Clone)]
+pub struct TaskFilter {
+    pub cluster: ClusterName,
+    pub desired_status: Option<DesiredStatus>,
+    pub service_id: Option<String>,
+    pub family: Option<Family>,
+    pub started_by: Option<String>,
+    pub instance_id: Option<InstanceId>,
+}
+
+/// Number of live tasks of a service and the sum of their versions: when both are the same, nothing changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tally {
+    pub service_id: String,
+    pub count: i64,
+    pub versions: i64,
+}
+
+/// What is taken of an instance.
+#[derive(Debug, Clone, Default)]
+pub struct Held {
+    pub resources: Resources,
+    /// Deployment (or nothing) and group of each task there that is to run.
+    pub running: Vec<(Option<DeploymentId>, String)>,
+}
+
+/// An unsettled task as the long poll compares it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unsettled {
+    pub id: TaskId,
+    pub desired_status: DesiredStatus,
+}
+
+pub async fn insert(tx: &mut Tx, task: &Task) -> Result<(), DbError> {
+    sqlx::query(
+        "insert into tasks (id, cluster, service_id, deployment_id, family, revision, task_group, started_by, instance_id, \
+         reserved, overrides, images, principal, client_token, tags, desired_status, stop_code, stopped_reason, last_status, \
+         health_status, containers, report_sequence, connected, version, created_at, pull_started_at, pull_stopped_at, \
+         started_at, stopping_at, stopped_at, healthy_at, settled) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, \
+         $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32)",
+    )
+    .bind(task.id.to_string())
+    .bind(task.cluster.to_string())
+    .bind(task.service_id.clone())
+    .bind(task.deployment_id.as_ref().map(|id| id.0.clone()))
+    .bind(task.task_definition.family.to_string())
+    .bind(task.task_definition.revision)
+    .bind(task.group.clone())
+    .bind(task.started_by.clone())
+    .bind(task.instance_id.as_ref().map(ToString::to_string))
+    .bind(to_json(&task.reserved))
+    .bind(to_json(&task.overrides))
+    .bind(to_json(&task.images))
+    .bind(task.principal.to_string())
+    .bind(task.client_token.clone())
+    .bind(to_json(&task.tags))
+    .bind(task.desired_status.as_str())
+    .bind(task.stop_code.map(StopCode::as_str))
+    .bind(task.stopped_reason.clone())
+    .bind(task.last_status.as_str())
+    .bind(task.health_status.as_str())
+    .bind(to_json(&task.containers))
+    .bind(task.report_sequence)
+    .bind(i64::from(task.connected))
+    .bind(task.version)
+    .bind(task.created_at.as_micros())
+    .bind(micros(task.pull_started_at))
+    .bind(micros(task.pull_stopped_at))
+    .bind(micros(task.started_at))
+    .bind(micros(task.stopping_at))
+    .bind(micros(task.stopped_at))
+    .bind(micros(task.healthy_at))
+    .bind(i64::from(task.last_status == TaskStatus::Stopped))
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+pub async fn get(tx: &mut Tx, id: &TaskId) -> Result<Option<Task>, DbError> {
+    sqlx::query(
+        "select id, cluster, service_id, deployment_id, family, revision, task_group, started_by, instance_id, reserved, \
+         overrides, images, principal, client_token, tags, desired_status, stop_code, stopped_reason, last_status, \
+         health_status, containers, report_sequence, connected, version, created_at, pull_started_at, pull_stopped_at, \
+         started_at, stopping_at, stopped_at, healthy_at from tasks where id = $1",
+    )
+    .bind(id.to_string())
+    .fetch_optional(tx)
+    .await?
+    .map(|row| task(&row))
+    .transpose()
+}
+
+/// Tasks of the service that are not STOPPED, oldest first.
+pub async fn of_service(tx: &mut Tx, service_id: &str) -> Result<Vec<Task>, DbError> {
+    let rows = sqlx::query(
+        "select id, cluster, service_id, deployment_id, family, revision, task_group, started_by, instance_id, reserved, \
+         overrides, images, principal, client_token, tags, desired_status, stop_code, stopped_reason, last_status, \
+         health_status, containers, report_sequence, connected, version, created_at, pull_started_at, pull_stopped_at, \
+         started_at, stopping_at, stopped_at, healthy_at from tasks where service_id = $1 and last_status <> 'STOPPED' order by \
+         created_at, id",
+    )
+    .bind(service_id.to_owned())
+    .fetch_all(tx)
+    .await?;
+    rows.iter().map(task).collect()
+}
+
+/// Tasks that RunTask made under this token, in any state: what a repeated request is answered with.
+pub async fn of_client_token(tx: &mut Tx, cluster: &ClusterName, client_token: &str) -> Result<Vec<Task>, DbError> {
+    let rows = sqlx::query(
+        "select id, cluster, service_id, deployment_id, family, revision, task_group, started_by, instance_id, reserved, \
+         overrides, images, principal, client_token, tags, desired_status, stop_code, stopped_reason, last_status, \
+         health_status, containers, report_sequence, connected, version, created_at, pull_started_at, pull_stopped_at, \
+         started_at, stopping_at, stopped_at, healthy_at from tasks where cluster = $1 and client_token = $2 order by \
+         created_at, id",
+    )
+    .bind(cluster.to_string())
+    .bind(client_token.to_owned())
+    .fetch_all(tx)
+    .await?;
+    rows.iter().map(task).collect()
+}
+
+/// Tasks of a cluster by id, after `after` (empty: from the first), at most `limit`.
+pub async fn of_cluster_filtered(tx: &mut Tx, filter: &TaskFilter, after: &str, limit: i64) -> Result<Vec<Task>, DbError> {
+    // An empty text stands for what is not asked for.
+    let rows = sqlx::query(
+        "select id, cluster, service_id, deployment_id, family, revision, task_group, started_by, instance_id, reserved, \
+         overrides, images, principal, client_token, tags, desired_status, stop_code, stopped_reason, last_status, \
+         health_status, containers, report_sequence, connected, version, created_at, pull_started_at, pull_stopped_at, \
+         started_at, stopping_at, stopped_at, healthy_at from tasks where cluster = $1 and id > $2 and ($3 = '' or \
+         desired_status = $3) and ($4 = '' or service_id = $4) and ($5 = '' or family = $5) and ($6 = '' or started_by = $6) \
+         and ($7 = '' or instance_id = $7) order by id limit $8",
+    )
+    .bind(filter.cluster.to_string())
+    .bind(after.to_owned())
+    .bind(filter.desired_status.map_or("", DesiredStatus::as_str))
+    .bind(filter.service_id.clone().unwrap_or_default())
+    .bind(filter.family.as_ref().map_or_else(String::new, ToString::to_string))
+    .bind(filter.started_by.clone().unwrap_or_default())
+    .bind(filter.instance_id.as_ref().map_or_else(String::new, ToString::to_string))
+    .bind(limit)
+    .fetch_all(tx)
+    .await?;
+    rows.iter().map(task).collect()
+}
+
+/// Tasks that the agent of the instance still has to do with: its STOPPED report is not on record. Oldest first.
+pub async fn of_instance_unsettled(tx: &mut Tx, instance: &InstanceId) -> Result<Vec<Task>, DbError> {
+    let rows = sqlx::query(
+        "select id, cluster, service_id, deployment_id, family, revision, task_group, started_by, instance_id, reserved, \
+         overrides, images, principal, client_token, tags, desired_status, stop_code, stopped_reason, last_status, \
+         health_status, containers, report_sequence, connected, version, created_at, pull_started_at, pull_stopped_at, \
+         started_at, stopping_at, stopped_at, healthy_at from tasks where instance_id = $1 and settled = 0 order by created_at, \
+         id",
+    )
+    .bind(instance.to_string())
+    .fetch_all(tx)
+    .await?;
+    rows.iter().map(task).collect()
+}
+
+/// The same, only as much as a poll needs to see whether anything changed.
+pub async fn unsettled(tx: &mut Tx, instance: &InstanceId) -> Result<Vec<Unsettled>, DbError> {
+    let rows = sqlx::query("select id, desired_status from tasks where instance_id = $1 and settled = 0 order by id")
+        .bind(instance.to_string())
+        .fetch_all(tx)
+        .await?;
+    let unsettled = |row: &AnyRow| {
+        Ok(Unsettled {
+            id: parsed(row, TABLE, "id", |text| text.parse().ok())?,
+            desired_status: parsed(row, TABLE, "desired_status", DesiredStatus::parse)?,
+        })
+    };
+    rows.iter().map(unsettled).collect()
+}
+
+/// Whether there is a row of that id at all.
+pub async fn exists(tx: &mut Tx, id: &TaskId) -> Result<bool, DbError> {
+    Ok(sqlx::query("select id from tasks where id = $1").bind(id.to_string()).fetch_optional(tx).await?.is_some())
+}
+
+/// Live tasks by service, of all services.
+pub async fn tallies(tx: &mut Tx) -> Result<Vec<Tally>, DbError> {
+    let rows = sqlx::query(
+        "select service_id, count(*) as tasks, cast(sum(version) as bigint) as versions from tasks \
+         where service_id is not null and last_status <> 'STOPPED' group by service_id",
+    )
+    .fetch_all(tx)
+    .await?;
+    let tally = |row: &AnyRow| {
+        Ok(Tally { service_id: row.try_get("service_id")?, count: row.try_get("tasks")?, versions: row.try_get("versions")? })
+    };
+    rows.iter().map(tally).collect()
+}
+
+/// What the unsettled tasks of the cluster hold, by instance.
+pub async fn held(tx: &mut Tx, cluster: &ClusterName) -> Result<BTreeMap<InstanceId, Held>, DbError> {
+    let rows = sqlx::query(
+        "select instance_id, deployment_id, task_group, reserved, desired_status from tasks \
+         where cluster = $1 and settled = 0 and instance_id is not null",
+    )
+    .bind(cluster.to_string())
+    .fetch_all(tx)
+    .await?;
+    let mut all: BTreeMap<InstanceId, Held> = BTreeMap::new();
+    for row in &rows {
+        let held = all.entry(parsed(row, TABLE, "instance_id", |text| text.parse().ok())?).or_default();
+        let reserved: Resources = json(row, TABLE, "reserved")?;
+        held.resources.cpu += reserved.cpu;
+        held.resources.memory += reserved.memory;
+        held.resources.ports.extend(reserved.ports);
+        if parsed(row, TABLE, "desired_status", DesiredStatus::parse)? == DesiredStatus::Running {
+            let deployment = row.try_get::<Option<String>, _>("deployment_id")?.map(DeploymentId);
+            held.running.push((deployment, row.try_get("task_group")?));
+        }
+    }
+    Ok(all)
+}
+
+/// Orders the task's stop; false when it was ordered before, or the task is gone. The first order's reason stays.
+pub async fn update_desired(
+    tx: &mut Tx,
+    id: &TaskId,
+    desired: DesiredStatus,
+    code: StopCode,
+    reason: &str,
+    now: Timestamp,
+) -> Result<bool, DbError> {
+    let done = sqlx::query(
+        "update tasks set desired_status = $2, stop_code = $3, stopped_reason = $4, stopping_at = $5, version = version + 1 \
+         where id = $1 and desired_status = 'RUNNING' and last_status <> 'STOPPED'",
+    )
+    .bind(id.to_string())
+    .bind(desired.as_str())
+    .bind(code.as_str())
+    .bind(reason.to_owned())
+    .bind(now.as_micros())
+    .execute(tx)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Writes what is observed of the task, unless it changed since it was read; then nothing is written and the answer is false. A
+/// STOPPED task is settled.
+pub async fn update_observed(tx: &mut Tx, task: &Task) -> Result<bool, DbError> {
+    let done = sqlx::query(
+        "update tasks set stop_code = $3, stopped_reason = $4, last_status = $5, health_status = $6, containers = $7, \
+         report_sequence = $8, pull_started_at = $9, pull_stopped_at = $10, started_at = $11, stopping_at = $12, stopped_at = $13, \
+         healthy_at = $14, settled = $15, desired_status = $16, version = version + 1 where id = $1 and version = $2",
+    )
+    .bind(task.id.to_string())
+    .bind(task.version)
+    .bind(task.stop_code.map(StopCode::as_str))
+    .bind(task.stopped_reason.clone())
+    .bind(task.last_status.as_str())
+    .bind(task.health_status.as_str())
+    .bind(to_json(&task.containers))
+    .bind(task.report_sequence)
+    .bind(micros(task.pull_started_at))
+    .bind(micros(task.pull_stopped_at))
+    .bind(micros(task.started_at))
+    .bind(micros(task.stopping_at))
+    .bind(micros(task.stopped_at))
+    .bind(micros(task.healthy_at))
+    .bind(i64::from(task.last_status == TaskStatus::Stopped))
+    .bind(task.desired_status.as_str())
+    .execute(tx)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// The task counts as healthy from `now` on, unless it did before.
+pub async fn mark_healthy(tx: &mut Tx, id: &TaskId, now: Timestamp) -> Result<(), DbError> {
+    sqlx::query("update tasks set healthy_at = $2, version = version + 1 where id = $1 and healthy_at is null")
+        .bind(id.to_string())
+        .bind(now.as_micros())
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// Whether the instance of these tasks is heard of; STOPPED ones keep what they had.
+pub async fn set_connected(tx: &mut Tx, instance: &InstanceId, connected: bool) -> Result<u64, DbError> {
+    let done = sqlx::query(
+        "update tasks set connected = $2, version = version + 1 where instance_id = $1 and settled = 0 and connected <> $2",
+    )
+    .bind(instance.to_string())
+    .bind(i64::from(connected))
+    .execute(tx)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Tasks that stopped before `cutoff`, at most `limit`. Those of instances that are not heard of are kept: their agents still have
+/// to learn that they are settled.
+pub async fn stopped_before(tx: &mut Tx, cutoff: Timestamp, limit: i64) -> Result<Vec<TaskId>, DbError> {
+    let rows = sqlx::query(
+        "select id from tasks where last_status = 'STOPPED' and stopped_at < $1 and not exists (select 1 from instances \
+         where instances.id = tasks.instance_id and instances.agent_connected = 0 and instances.status <> 'INACTIVE') \
+         order by stopped_at limit $2",
+    )
+    .bind(cutoff.as_micros())
+    .bind(limit)
+    .fetch_all(tx)
+    .await?;
+    rows.iter().map(|row| parsed(row, TABLE, "id", |text| text.parse().ok())).collect()
+}
+
+pub async fn delete(tx: &mut Tx, id: &TaskId) -> Result<(), DbError> {
+    sqlx::query("delete from tasks where id = $1").bind(id.to_string()).execute(tx).await?;
+    Ok(())
+}
+
+fn micros(at: Option<Timestamp>) -> Option<i64> {
+    at.map(Timestamp::as_micros)
+}
+
+fn task(row: &AnyRow) -> Result<Task, DbError> {
+    Ok(Task {
+        id: parsed(row, TABLE, "id", |text| text.parse().ok())?,
+        cluster: parsed(row, TABLE, "cluster", |text| text.parse().ok())?,
+        service_id: row.try_get("service_id")?,
+        deployment_id: row.try_get::<Option<String>, _>("deployment_id")?.map(DeploymentId),
+        task_definition: TaskDefinitionId {
+            family: parsed(row, TABLE, "family", |text| text.parse().ok())?,
+            revision: row.try_get("revision")?,
+        },
+        group: row.try_get("task_group")?,
+        started_by: row.try_get("started_by")?,
+        instance_id: parsed_option(row, TABLE, "instance_id", |text| text.parse().ok())?,
+        reserved: json(row, TABLE, "reserved")?,
+        overrides: json(row, TABLE, "overrides")?,
+        images: json(row, TABLE, "images")?,
+        principal: parsed(row, TABLE, "principal", |text| text.parse().ok())?,
+        client_token: row.try_get("client_token")?,
+        tags: json(row, TABLE, "tags")?,
+        desired_status: parsed(row, TABLE, "desired_status", DesiredStatus::parse)?,
+        stop_code: parsed_option(row, TABLE, "stop_code", StopCode::parse)?,
+        stopped_reason: row.try_get("stopped_reason")?,
+        last_status: parsed(row, TABLE, "last_status", TaskStatus::parse)?,
+        health_status: parsed(row, TABLE, "health_status", HealthStatus::parse)?,
+        containers: json(row, TABLE, "containers")?,
+        report_sequence: row.try_get("report_sequence")?,
+        connected: row.try_get::<i64, _>("connected")? == 1,
+        version: row.try_get("version")?,
+        created_at: time(row, "created_at")?,
+        pull_started_at: time_option(row, "pull_started_at")?,
+        pull_stopped_at: time_option(row, "pull_stopped_at")?,
+        started_at: time_option(row, "started_at")?,
+        stopping_at: time_option(row, "stopping_at")?,
+        stopped_at: time_option(row, "stopped_at")?,
+        healthy_at: time_option(row, "healthy_at")?,
+    })
+}
