@@ -2,7 +2,7 @@
 
 use super::{json, parsed, parsed_option, time, time_option, to_json};
 use model::Timestamp;
-use model::ids::{ClusterName, DeploymentId, Family, InstanceId, TaskDefinitionId, TaskId};
+use model::ids::{ClusterName, DeploymentId, InstanceId, TaskDefinitionId, TaskId};
 use model::instance::Resources;
 use model::task::{DesiredStatus, HealthStatus, StopCode, Task, TaskStatus};
 use platform::db::{DbError, Tx};
@@ -11,17 +11,6 @@ use sqlx::any::AnyRow;
 use std::collections::BTreeMap;
 
 const TABLE: &str = "tasks";
-
-/// Which tasks of a cluster; what is `None` is not asked for.
-#[derive(Debug, Clone)]
-pub struct TaskFilter {
-    pub cluster: ClusterName,
-    pub desired_status: Option<DesiredStatus>,
-    pub service_id: Option<String>,
-    pub family: Option<Family>,
-    pub started_by: Option<String>,
-    pub instance_id: Option<InstanceId>,
-}
 
 /// Number of live tasks of a service and the sum of their versions: when both are the same, nothing changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,25 +125,17 @@ pub async fn of_client_token(tx: &mut Tx, cluster: &ClusterName, client_token: &
     rows.iter().map(task).collect()
 }
 
-/// Tasks of a cluster by id, after `after` (empty: from the first), at most `limit`.
-pub async fn of_cluster_filtered(tx: &mut Tx, filter: &TaskFilter, after: &str, limit: i64) -> Result<Vec<Task>, DbError> {
-    // An empty text stands for what is not asked for.
+/// Tasks of a cluster of which that is desired, oldest first.
+pub async fn of_cluster_filtered(tx: &mut Tx, cluster: &ClusterName, desired: DesiredStatus) -> Result<Vec<Task>, DbError> {
     let rows = sqlx::query(
         "select id, cluster, service_id, deployment_id, family, revision, task_group, started_by, instance_id, reserved, \
          overrides, images, principal, client_token, tags, desired_status, stop_code, stopped_reason, last_status, \
          health_status, containers, report_sequence, connected, version, created_at, pull_started_at, pull_stopped_at, \
-         started_at, stopping_at, stopped_at, healthy_at from tasks where cluster = $1 and id > $2 and ($3 = '' or \
-         desired_status = $3) and ($4 = '' or service_id = $4) and ($5 = '' or family = $5) and ($6 = '' or started_by = $6) \
-         and ($7 = '' or instance_id = $7) order by id limit $8",
+         started_at, stopping_at, stopped_at, healthy_at from tasks where cluster = $1 \
+         and desired_status = $2 order by created_at, id",
     )
-    .bind(filter.cluster.to_string())
-    .bind(after.to_owned())
-    .bind(filter.desired_status.map_or("", DesiredStatus::as_str))
-    .bind(filter.service_id.clone().unwrap_or_default())
-    .bind(filter.family.as_ref().map_or_else(String::new, ToString::to_string))
-    .bind(filter.started_by.clone().unwrap_or_default())
-    .bind(filter.instance_id.as_ref().map_or_else(String::new, ToString::to_string))
-    .bind(limit)
+    .bind(cluster.to_string())
+    .bind(desired.as_str())
     .fetch_all(tx)
     .await?;
     rows.iter().map(task).collect()
@@ -239,7 +220,7 @@ pub async fn update_desired(
     id: &TaskId,
     desired: DesiredStatus,
     code: StopCode,
-    reason: &str,
+    reason: String,
     now: Timestamp,
 ) -> Result<bool, DbError> {
     let done = sqlx::query(
@@ -249,7 +230,7 @@ pub async fn update_desired(
     .bind(id.to_string())
     .bind(desired.as_str())
     .bind(code.as_str())
-    .bind(reason.to_owned())
+    .bind(reason)
     .bind(now.as_micros())
     .execute(tx)
     .await?;
