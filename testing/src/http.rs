@@ -90,6 +90,10 @@ impl Client {
         &self.base
     }
 
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
     pub fn host(&self) -> &str {
         self.base.rsplit('/').next().unwrap_or_default()
     }
