@@ -108,12 +108,14 @@ pub async fn latest_active(tx: &mut Tx, family: &Family) -> Result<Option<Regist
 }
 
 pub async fn deregister(tx: &mut Tx, id: &TaskDefinitionId, now: Timestamp) -> Result<(), DbError> {
-    sqlx::query("update task_definitions set status = 'INACTIVE', deregistered_at = $3 where family = $1 and revision = $2 and status = 'ACTIVE'")
-        .bind(id.family.to_string())
-        .bind(id.revision)
-        .bind(now.as_micros())
-        .execute(tx)
-        .await?;
+    sqlx::query(
+        "update task_definitions set status = 'INACTIVE', deregistered_at = $3 where family = $1 and revision = $2 and status = 'ACTIVE'",
+    )
+    .bind(id.family.to_string())
+    .bind(id.revision)
+    .bind(now.as_micros())
+    .execute(tx)
+    .await?;
     Ok(())
 }
 

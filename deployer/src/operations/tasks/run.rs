@@ -1,0 +1,179 @@
+//! RunTask: tasks to completion, placed at once; what finds no place is a failure in the answer, not an error.
+
+use super::view::View;
+use crate::aws::fields::{Field, Rule};
+use crate::error::{Code, EcsError};
+use crate::operations::call::Call;
+use crate::operations::services::{require_cluster, settings};
+use crate::operations::{images, placement, references, tags, task_definitions};
+use crate::rollout::run::{RunRequest, start_tasks};
+use crate::store;
+use api::aws::{self, Failure, RunTaskRequest, RunTaskResponse};
+use model::access::{Resource, Role};
+use model::task::ContainerOverride;
+use model::task_definition::{KeyValue, TaskDefinition};
+use platform::events;
+use std::collections::BTreeSet;
+
+pub const FIELDS: &[Field] = &[
+    ("cluster", Rule::Taken),
+    ("taskDefinition", Rule::Required),
+    ("count", Rule::Taken),
+    ("group", Rule::Taken),
+    ("startedBy", Rule::Taken),
+    ("launchType", Rule::Only(&["EC2"])),
+    ("overrides", Rule::Object(&[("containerOverrides", Rule::Each(OVERRIDE))])),
+    ("placementStrategy", settings::STRATEGIES),
+    ("placementConstraints", settings::CONSTRAINTS),
+    ("tags", Rule::Taken),
+    ("clientToken", Rule::Taken),
+    ("enableECSManagedTags", Rule::Ignored),
+    ("propagateTags", Rule::Only(&["NONE"])),
+];
+const OVERRIDE: &[Field] = &[
+    ("name", Rule::Required),
+    ("command", Rule::Taken),
+    ("environment", Rule::Each(&[("name", Rule::Required), ("value", Rule::Taken)])),
+    ("cpu", Rule::Taken),
+    ("memory", Rule::Taken),
+    ("memoryReservation", Rule::Taken),
+];
+
+/// Most tasks of one call.
+const COUNT_MAX: i64 = 10;
+const CLIENT_TOKEN_CHARS_MAX: usize = 64;
+const STARTED_BY_CHARS_MAX: usize = 128;
+const GROUP_CHARS_MAX: usize = 255;
+/// Longest overrides, in bytes of JSON (ECS's limit).
+const OVERRIDES_BYTES_MAX: usize = 8192;
+
+pub async fn run(call: &Call, request: RunTaskRequest) -> Result<RunTaskResponse, EcsError> {
+    let cluster = references::cluster(request.cluster.as_deref())?;
+    let resource = Resource::cluster(cluster.as_str());
+    call.require(Role::Deploy, &resource)?;
+    let reference = references::task_definition(&request.task_definition)?;
+    call.require(Role::Deploy, &Resource::family(reference.family().as_str()))?;
+    require_cluster(&mut *call.context.db.read().await?, &cluster).await?;
+    let registered = task_definitions::find_active(call, &request.task_definition).await?;
+    images::require_pull(call, &registered.images)?;
+    images::require_host_access(call, &cluster, &registered.definition)?;
+    let images = images::resolve(call, &registered.images).await?;
+    let run = RunRequest {
+        count: count(request.count)?,
+        group: group(request.group, &registered.definition)?,
+        started_by: limited("startedBy", request.started_by, STARTED_BY_CHARS_MAX)?,
+        overrides: overrides(request.overrides.unwrap_or_default(), &registered.definition)?,
+        placement_strategy: placement::strategies(request.placement_strategy.unwrap_or_default())?,
+        placement_constraints: placement::constraints(&request.placement_constraints.unwrap_or_default())?,
+        principal: call.caller.principal.clone(),
+        client_token: limited("clientToken", request.client_token, CLIENT_TOKEN_CHARS_MAX)?,
+        tags: tags::checked(request.tags)?,
+        cluster,
+        definition: registered,
+        images,
+    };
+    let event = call.event("task.run", &resource, format!("{} run {} times", run.definition.id, run.count));
+    let (context, now) = (call.context.clone(), call.now);
+    let response = call
+        .context
+        .db
+        .write(move |tx| {
+            let (context, run, event) = (context.clone(), run.clone(), event.clone());
+            Box::pin(async move {
+                let started = match repeated(tx, &run).await? {
+                    Some(tasks) => crate::rollout::run::Started { tasks, failures: Vec::new() },
+                    None => {
+                        let started = start_tasks(&context, tx, &run, now).await?;
+                        events::append(tx, now, event).await?;
+                        started
+                    }
+                };
+                let mut view = View::new(&context.partition);
+                let mut response = RunTaskResponse::default();
+                for task in &started.tasks {
+                    response.tasks.push(view.task(tx, task, true).await?);
+                }
+                let failure = |failure: crate::rollout::run::RunFailure| Failure {
+                    arn: failure.arn,
+                    reason: Some(failure.reason),
+                    detail: failure.detail,
+                };
+                response.failures = started.failures.into_iter().map(failure).collect();
+                Ok::<_, EcsError>(response)
+            })
+        })
+        .await?;
+    call.context.orders_wake.wake();
+    Ok(response)
+}
+
+/// The tasks that an earlier call with the same client token started, when there was one.
+async fn repeated(tx: &mut platform::db::Tx, run: &RunRequest) -> Result<Option<Vec<model::task::Task>>, EcsError> {
+    let Some(token) = &run.client_token else { return Ok(None) };
+    let tasks = store::tasks::of_client_token(tx, &run.cluster, token).await?;
+    match tasks.first() {
+        None => Ok(None),
+        Some(task) if task.task_definition == run.definition.id && task.principal == run.principal && task.overrides == run.overrides => {
+            Ok(Some(tasks))
+        }
+        Some(_) => Err(EcsError::new(Code::ConflictException, "clientToken was used for a call that asked for something else.")),
+    }
+}
+
+fn count(count: Option<i64>) -> Result<usize, EcsError> {
+    let count = count.unwrap_or(1);
+    let fits = usize::try_from(count).ok().filter(|_| (1..=COUNT_MAX).contains(&count));
+    fits.ok_or_else(|| EcsError::invalid(format!("count has to be between 1 and {COUNT_MAX}.")))
+}
+
+fn group(group: Option<String>, definition: &TaskDefinition) -> Result<String, EcsError> {
+    match limited("group", group, GROUP_CHARS_MAX)? {
+        None => Ok(format!("family:{}", definition.family)),
+        Some(group) if group.starts_with("service:") => Err(EcsError::invalid("group cannot begin with service:, which is for services.")),
+        Some(group) => Ok(group),
+    }
+}
+
+fn limited(name: &str, text: Option<String>, chars_max: usize) -> Result<Option<String>, EcsError> {
+    match text.filter(|text| !text.is_empty()) {
+        Some(text) if text.chars().count() > chars_max || text.chars().any(char::is_control) => {
+            Err(EcsError::invalid(format!("{name} has at most {chars_max} characters, and no control characters.")))
+        }
+        text => Ok(text),
+    }
+}
+
+fn overrides(wire: aws::TaskOverride, definition: &TaskDefinition) -> Result<Vec<ContainerOverride>, EcsError> {
+    let bytes = serde_json::to_string(&wire).map_or(usize::MAX, |text| text.len());
+    if bytes > OVERRIDES_BYTES_MAX {
+        return Err(EcsError::invalid(format!("overrides is longer than {OVERRIDES_BYTES_MAX} bytes.")));
+    }
+    let mut names = BTreeSet::new();
+    let mut overrides = Vec::new();
+    for change in wire.container_overrides.unwrap_or_default() {
+        if !names.insert(change.name.clone()) {
+            return Err(EcsError::invalid(format!("containerOverrides: container {} is overridden twice.", change.name)));
+        }
+        overrides.push(container_override(change, definition)?);
+    }
+    Ok(overrides)
+}
+
+fn container_override(change: aws::ContainerOverride, definition: &TaskDefinition) -> Result<ContainerOverride, EcsError> {
+    let Some(container) = definition.container(&change.name) else {
+        let message = format!("Override for container named {} is not a container in the TaskDefinition.", change.name);
+        return Err(EcsError::invalid(message));
+    };
+    let environment = change.environment.unwrap_or_default().into_iter().map(|pair| KeyValue { name: pair.name, value: pair.value });
+    let change = ContainerOverride {
+        name: change.name,
+        command: change.command,
+        environment: environment.collect(),
+        cpu: change.cpu,
+        memory: change.memory,
+        memory_reservation: change.memory_reservation,
+    };
+    crate::task_definition::validate::check_override(container, &change, definition)
+        .map_err(|error| EcsError::invalid(error.to_string()))?;
+    Ok(change)
+}
