@@ -7,7 +7,7 @@ const TICKS_PER_SEC: f64 = 100.0;
 
 /// User and system time used so far by all of them, in seconds; 0 for those that have ended.
 pub fn cpu_secs(pids: &[u32]) -> f64 {
-    pids.iter().filter_map(|pid| ticks(&read_to_string(format!("/proc/{pid}/stat")).ok()?)).sum::<f64>() / TICKS_PER_SEC
+    pids.iter().filter_map(|pid| ticks(&read_to_string(format!("/proc/{pid}/stat")).ok()?)).fold(0.0, std::ops::Add::add) / TICKS_PER_SEC
 }
 
 /// Resident memory now, of all of them, in MB (2^20 bytes).
@@ -35,7 +35,7 @@ fn memory_mb(pids: &[u32], key: &str) -> f64 {
             let line = status.lines().find(|line| line.starts_with(key))?;
             line.split_whitespace().nth(1)?.parse::<f64>().ok()
         })
-        .sum::<f64>()
+        .fold(0.0, std::ops::Add::add)
         / 1024.0
 }
 
