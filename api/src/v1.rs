@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod client;
+pub mod deployer;
 
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
