@@ -78,6 +78,11 @@ impl Agent {
         self.process.as_ref().map(Process::id)
     }
 
+    /// The id that its containers carry as a label, once it has joined.
+    pub fn control_plane(&self) -> Option<String> {
+        control_plane_in(&self.data_dir())
+    }
+
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
@@ -104,7 +109,7 @@ impl Drop for Agent {
     fn drop(&mut self) {
         self.process = None;
         if let Ok(docker) = Docker::at(&self.socket)
-            && let Some(control_plane) = control_plane_in(&self.data_dir())
+            && let Some(control_plane) = self.control_plane()
         {
             docker.remove_containers_of(&control_plane).ok();
         }
@@ -114,5 +119,5 @@ impl Drop for Agent {
 /// The id of the control plane that the agent with this data folder belongs to, once it joined.
 pub fn control_plane_in(data_dir: &Path) -> Option<String> {
     let identity: Value = serde_json::from_slice(&std::fs::read(data_dir.join("identity.json")).ok()?).ok()?;
-    Some(identity["control_plane"].as_str()?.to_owned())
+    Some(identity["control_plane_id"].as_str()?.to_owned())
 }

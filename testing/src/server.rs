@@ -169,7 +169,7 @@ impl Server {
 
     /// Grants `role` on the resources of `kind` that match `pattern` to `principal` (`user:bob`). Gives the grant's id.
     pub async fn grant(&self, principal: &str, role: &str, kind: &str, pattern: &str) -> Result<String> {
-        let grant = json!({"principal": principal, "role": role, "resource": kind, "pattern": pattern});
+        let grant = json!({"principal": principal, "role": role, "kind": kind, "pattern": pattern});
         let answer = self.admin()?.post("/api/v1/grants", &grant).await?;
         if !answer.status.is_success() {
             bail!("granting {grant}: {} {}", answer.status, answer.text());
@@ -295,10 +295,9 @@ impl Server {
         }
     }
 
-    /// The id that the containers of this server's agents carry as a label.
-    pub async fn control_plane(&self) -> Result<String> {
-        let answer = self.admin()?.get("/api/v1/system").await?.expect(200)?;
-        Ok(answer.json()["control_plane"].as_str().context("the system has an id")?.to_owned())
+    /// The id that the containers of `berth up` carry as a label, once its agent has joined.
+    pub fn control_plane(&self) -> Option<String> {
+        crate::agent::control_plane_in(&self.data_dir().join("agent"))
     }
 
     /// Folder in which tests may put files of their own.
@@ -312,7 +311,7 @@ impl Drop for Server {
         self.process = None;
         if self.with_agent
             && let Ok(docker) = Docker::new()
-            && let Some(control_plane) = crate::agent::control_plane_in(&self.data_dir().join("agent"))
+            && let Some(control_plane) = self.control_plane()
         {
             docker.remove_containers_of(&control_plane).ok();
         }
