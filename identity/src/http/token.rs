@@ -1,0 +1,142 @@
+//! `/token`: the registry's token protocol. GET with Basic, or POST with an OAuth2 form (grant types `password` and
+//! `refresh_token`, the latter a personal token).
+//!
+//! Grants the intersection of what is asked and what is allowed, never an error for asking too much. Bad credentials are 401 and
+//! never become nobody; nobody gets no token.
+
+use super::scope::{self, SCOPES_MAX};
+use crate::Identity;
+use crate::authenticate::AuthError;
+use crate::caller::Caller;
+use crate::decide::decide;
+use crate::error::IdentityError;
+use crate::registry_token;
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use model::access::{Resource, Role};
+use serde_json::json;
+
+/// Name of this registry in the token protocol.
+const SERVICE: &str = "berth";
+
+/// Parameters of either form, repeated ones kept.
+struct Parameters(Vec<(String, String)>);
+
+/// Why there is no token.
+#[derive(Debug)]
+enum Refused {
+    Auth(AuthError),
+    /// OAuth2 error code and text.
+    Request(&'static str, String),
+}
+
+pub(super) async fn by_query(State(identity): State<Identity>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
+    let parameters = Parameters::parse(query.unwrap_or_default().as_bytes());
+    let answer = async {
+        let caller = caller_of_headers(&identity, &headers).await?;
+        issue(&identity, &caller, &parameters).await
+    };
+    answer.await.unwrap_or_else(IntoResponse::into_response)
+}
+
+pub(super) async fn by_form(State(identity): State<Identity>, headers: HeaderMap, body: Bytes) -> Response {
+    let parameters = Parameters::parse(&body);
+    let answer = async {
+        let caller = if headers.contains_key(AUTHORIZATION) {
+            caller_of_headers(&identity, &headers).await
+        } else {
+            caller_of_form(&identity, &parameters).await
+        }?;
+        issue(&identity, &caller, &parameters).await
+    };
+    answer.await.unwrap_or_else(IntoResponse::into_response)
+}
+
+async fn caller_of_headers(identity: &Identity, headers: &HeaderMap) -> Result<Caller, Refused> {
+    // A registry token cannot be exchanged for another: `authenticate` refuses it.
+    identity.authenticate(headers).await.map_err(Refused::Auth)
+}
+
+async fn caller_of_form(identity: &Identity, parameters: &Parameters) -> Result<Caller, Refused> {
+    let want = |name: &str| parameters.one(name).ok_or_else(|| Refused::Request("invalid_request", format!("`{name}` is missing")));
+    let found = match want("grant_type")? {
+        "password" => identity.authenticate_basic(want("username")?, want("password")?).await,
+        "refresh_token" => identity.authenticate_token(want("refresh_token")?).await,
+        other => {
+            let text =
+                format!("grant type `{}` is not supported: use password or refresh_token", other.chars().take(40).collect::<String>());
+            return Err(Refused::Request("unsupported_grant_type", text));
+        }
+    };
+    found.map_err(Refused::Auth)
+}
+
+async fn issue(identity: &Identity, caller: &Caller, parameters: &Parameters) -> Result<Response, Refused> {
+    if let Some(other) = parameters.one("service").filter(|service| *service != SERVICE) {
+        let text = format!("service `{}` is not here: this one is `{SERVICE}`", other.chars().take(100).collect::<String>());
+        return Err(Refused::Request("invalid_request", text));
+    }
+    let too_many = |_| Refused::Request("invalid_scope", format!("at most {SCOPES_MAX} scopes in one request"));
+    let asked = scope::parse(parameters.all("scope")).map_err(too_many)?;
+    let snapshot = identity.snapshot().await.map_err(unavailable)?;
+    let may = |role: Role, resource: &Resource| decide(&snapshot, caller, role, resource).allowed;
+    let granted =
+        asked.intersect(|name, action| may(action.role(), &Resource::repository(name.as_str())), may(Role::Admin, &Resource::server()));
+    let scope = scope::text(&granted);
+    let now = identity.now();
+    let (token, expires_at) = registry_token::issue(identity, &snapshot, caller, granted, now);
+    let body = json!({
+        "token": token,
+        "access_token": token,
+        "token_type": "Bearer",
+        "expires_in": expires_at.since(now).as_secs(),
+        "issued_at": now.to_rfc3339(),
+        "scope": scope,
+    });
+    Ok(([(CACHE_CONTROL, "no-store")], Json(body)).into_response())
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "used as the argument of map_err")]
+fn unavailable(error: IdentityError) -> Refused {
+    Refused::Auth(AuthError::Unavailable(error.to_string()))
+}
+
+impl Parameters {
+    fn parse(form: &[u8]) -> Self {
+        Self(url::form_urlencoded::parse(form).into_owned().collect())
+    }
+
+    fn one(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
+    }
+
+    fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(given, _)| given == name).map(|(_, value)| value.as_str())
+    }
+}
+
+impl IntoResponse for Refused {
+    /// The registry's error body, which docker shows, and OAuth2's `error` beside it.
+    fn into_response(self) -> Response {
+        let (status, code, oauth, message) = match self {
+            Self::Auth(AuthError::Unavailable(reason)) => {
+                tracing::error!(%reason, "credentials cannot be checked");
+                let text = "credentials cannot be checked at the moment".to_owned();
+                (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", "temporarily_unavailable", text)
+            }
+            Self::Auth(error) => (StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "invalid_grant", error.to_string()),
+            Self::Request(oauth, message) => (StatusCode::BAD_REQUEST, "UNSUPPORTED", oauth, message),
+        };
+        let body =
+            json!({ "errors": [{ "code": code, "message": message, "detail": null }], "error": oauth, "error_description": message });
+        let mut response = (status, Json(body)).into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"berth\""));
+        }
+        response
+    }
+}
