@@ -3,7 +3,9 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::Duration;
+use testing::agent::control_plane_in;
 use testing::docker::Docker;
 use testing::{Client, Image, Server, push, wait_until_for};
 
@@ -16,6 +18,8 @@ pub struct Fleet {
     /// The admin by access key.
     pub admin: Client,
     pub docker: Docker,
+    /// Data folder of the agent.
+    pub agent_dir: PathBuf,
 }
 
 /// One container of an agent, as Docker shows it.
@@ -35,7 +39,7 @@ impl Fleet {
     }
 
     pub fn around(server: Server) -> Result<Self> {
-        Ok(Self { admin: server.admin_by_access_key()?, docker: Docker::new()?, server })
+        Ok(Self { admin: server.admin_by_access_key()?, docker: Docker::new()?, agent_dir: server.data_dir().join("agent"), server })
     }
 
     /// Waits for a connected container instance and gives its ARN.
@@ -147,15 +151,20 @@ impl Fleet {
         Ok(answer["tasks"][0]["taskArn"].as_str().with_context(|| format!("no task: {answer}"))?.to_owned())
     }
 
+    /// What the containers of this fleet carry as a label.
+    pub fn control_plane(&self) -> Result<String> {
+        control_plane_in(&self.agent_dir).context("the agent has not joined")
+    }
+
     /// Every container of this control plane, running or not.
-    pub async fn containers(&self) -> Result<Vec<Container>> {
-        containers_of(&self.docker, &self.server.control_plane().await?)
+    pub fn containers(&self) -> Result<Vec<Container>> {
+        containers_of(&self.docker, &self.control_plane()?)
     }
 
     /// Checks that the running containers are exactly those of the tasks that are wanted, one each.
     pub async fn none_twice_none_lost(&self, count: usize) -> Result<()> {
         let tasks = self.running(count).await?;
-        let running: Vec<Container> = self.containers().await?.into_iter().filter(|each| each.running).collect();
+        let running: Vec<Container> = self.containers()?.into_iter().filter(|each| each.running).collect();
         let owners: BTreeSet<String> = running.iter().map(|each| each.task.clone()).collect();
         ensure!(running.len() == count && owners == tasks, "tasks {tasks:?}, containers {running:?}");
         Ok(())
