@@ -116,3 +116,6 @@ fn allows(grant: &Grant, role: Role, resource: &Resource) -> bool {
 fn shared_components(pattern: &str, name: &str) -> usize {
     pattern.split('/').zip(name.split('/')).take_while(|(a, b)| a == b).count()
 }
+
+#[cfg(test)]
+mod tests;

@@ -150,3 +150,6 @@ impl Identity {
         String::from_utf8(secret).ok()
     }
 }
+
+#[cfg(test)]
+mod tests;

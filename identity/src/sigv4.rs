@@ -231,5 +231,21 @@ pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 
+/// Signs `POST /` as a client would, with the header's own names; for tests of what is around the signature.
+#[cfg(test)]
+pub(crate) fn sign_for_tests(mut headers: HeaderMap, secret: &str, body: &[u8]) -> HeaderMap {
+    let uri = http::Uri::from_static("/");
+    let text = headers[http::header::AUTHORIZATION].to_str().unwrap().to_owned();
+    let parsed = Authorization::parse(&text).unwrap();
+    let request = SignedRequest { method: "POST", uri: &uri, headers: &headers, body };
+    let canonical = canonical::request(request, &parsed.signed_headers).unwrap();
+    let at = headers["x-amz-date"].to_str().unwrap();
+    let to_sign = format!("{ALGORITHM}\n{at}\n{}\n{}", parsed.scope(), sha256_hex(canonical.as_bytes()));
+    let signature = hex::encode(hmac(&parsed.signing_key(secret), to_sign.as_bytes()));
+    let signed = text.replace("Signature=00", &format!("Signature={signature}"));
+    headers.insert(http::header::AUTHORIZATION, signed.parse().unwrap());
+    headers
+}
+
 #[cfg(test)]
 mod tests;
