@@ -58,9 +58,9 @@ impl Agent {
 
     fn start_in(&mut self, engine: Option<&Engine>) -> Result<()> {
         let mut command = command(self.folder.path())?;
-        command.args(["agent", "--server", &self.server_url]);
+        command.args(["agent", "--server-url", &self.server_url]);
         command.arg("--data-dir").arg(self.data_dir());
-        command.arg("--docker").arg(format!("unix://{}", self.socket.display()));
+        command.arg("--docker-host").arg(format!("unix://{}", self.socket.display()));
         command.env("BERTH_JOIN_TOKEN", &self.join_token).envs(self.environment.iter().map(|(name, value)| (name, value)));
         let command = match engine {
             Some(engine) => engine.inside(&command),
