@@ -20,7 +20,7 @@ base_root() {
 copy_libraries() {
     local root=$1 library
     shift
-    for library in $(ldd "$@" 2>/dev/null | grep --only-matching '/[^ )]*\.so[^ )]*' | sort --unique); do
+    for library in $(ldd "$@" 2>/dev/null | grep '^[[:space:]]' | grep --only-matching '/[^ )]*\.so[^ )]*' | sort --unique); do
         [ -e "$root$library" ] && continue
         mkdir --parents "$root$(dirname "$library")"
         cp --dereference "$library" "$root$library"
