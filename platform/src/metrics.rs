@@ -85,7 +85,8 @@ struct Inner {
 }
 
 impl Metrics {
-    pub fn new(version: &str, db: Db) -> Self {
+    /// `more` registers what other crates count, below the same prefix.
+    pub fn new(version: &str, db: Db, more: impl FnOnce(&mut Registry)) -> Self {
         let mut registry = Registry::with_prefix("berth");
         let requests = Family::<RequestLabels, Counter>::default();
         let in_flight = Gauge::default();
@@ -94,6 +95,7 @@ impl Metrics {
         registry.register("http_requests_in_flight", "HTTP requests being answered", in_flight.clone());
         registry.register_collector(Box::new(DatabaseCollector(db)));
         registry.register_collector(Box::new(ProcessCollector));
+        more(&mut registry);
         Self(Arc::new(Inner { registry, requests, in_flight }))
     }
 
@@ -193,7 +195,7 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("berth-metrics-{}", crate::random::bits64()));
         std::fs::create_dir_all(&dir).unwrap();
         let db = Db::open(&crate::db::DatabaseUrl::Sqlite(dir.join("berth.db"))).await.unwrap();
-        let metrics = Metrics::new("1.2.3", db);
+        let metrics = Metrics::new("1.2.3", db, |_| {});
         metrics.request(Face::Registry).finish(200);
         let open = metrics.request(Face::Control);
         let text = metrics.render();

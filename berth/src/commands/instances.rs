@@ -1,0 +1,67 @@
+//! `berth instances`: the Docker hosts.
+
+use super::describe::{self, short};
+use crate::failure::Result;
+use crate::output::Rows;
+use crate::session::Session;
+use api::aws;
+use clap::Args;
+
+/// Attribute in which the server says where ports published on the instance are reached.
+const ADDRESS_ATTRIBUTE: &str = "berth.address";
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  berth instances\n  berth instances --cluster prod --json")]
+pub struct InstancesArgs {
+    /// Only this cluster [default: all]
+    #[arg(long, env = "BERTH_CLUSTER")]
+    pub cluster: Option<String>,
+}
+
+pub async fn list(session: &Session, args: &InstancesArgs) -> Result<()> {
+    let mut all = Vec::new();
+    for cluster in describe::clusters(session, args.cluster.as_ref()).await? {
+        for instance in describe::instances(session, &cluster).await? {
+            all.push((cluster.clone(), instance));
+        }
+    }
+    let mut rows = Rows::new(
+        &["NAME", "CLUSTER", "STATUS", "AGENT", "ZONE", "TASKS", "CPU FREE", "MEMORY FREE", "ID"],
+        "no instances; `berth join-token create` says how a Docker host joins",
+    );
+    for (cluster, instance) in &all {
+        let id = short(&instance.container_instance_arn);
+        rows.push(id, cells(cluster, instance, id));
+    }
+    let values: Vec<_> = all.iter().map(|(_, instance)| instance).collect();
+    session.out.list(&rows, &serde_json::json!({ "container_instances": values }));
+    Ok(())
+}
+
+fn cells(cluster: &str, instance: &aws::ContainerInstance, id: &str) -> Vec<String> {
+    let free = |name: &str| format!("{}/{}", amount(&instance.remaining_resources, name), amount(&instance.registered_resources, name));
+    vec![
+        instance.ec2_instance_id.clone(),
+        cluster.to_owned(),
+        instance.status.clone(),
+        if instance.agent_connected { "connected" } else { "LOST" }.into(),
+        attribute(instance, model::instance::ZONE_ATTRIBUTE).unwrap_or_default(),
+        (instance.running_tasks_count + instance.pending_tasks_count).to_string(),
+        free("CPU"),
+        format!("{} MiB", free("MEMORY")),
+        id.to_owned(),
+    ]
+}
+
+fn amount(resources: &[aws::Resource], name: &str) -> i64 {
+    resources.iter().find(|resource| resource.name == name).map_or(0, |resource| resource.integer_value)
+}
+
+fn attribute(instance: &aws::ContainerInstance, name: &str) -> Option<String> {
+    instance.attributes.iter().find(|attribute| attribute.name == name).and_then(|attribute| attribute.value.clone())
+}
+
+/// Where ports published on the instance are reached: its address, else its name.
+pub fn address(instance: &aws::ContainerInstance) -> String {
+    attribute(instance, ADDRESS_ATTRIBUTE).unwrap_or_else(|| instance.ec2_instance_id.clone())
+}

@@ -1,0 +1,69 @@
+//! `berth service create`: registers a task definition from flags and makes a service of it, or uses one that stands.
+
+use super::definition::{self, ContainerArgs};
+use super::{ServiceTarget, WaitArgs, finish};
+use crate::failure::Result;
+use crate::session::Session;
+use api::aws;
+use clap::Args;
+
+#[derive(Debug, Args)]
+#[command(
+    group = clap::ArgGroup::new("what").required(true),
+    after_help = "\
+Examples:
+  berth service create web --image acme/web:v1 --count 3 --port 8080 --wait
+  berth service create web --image acme/web:v1 --port 80:8080 --env LOG=info --health-cmd 'curl -fs localhost:8080'
+  berth service create worker --image acme/worker:v1 --memory 512 --cpu 256 -- work --queue mail
+  berth service create web --task-definition web:7 --count 2
+
+An image without a host that names a repository of this registry is pulled from here; `acme/web:v1` and
+`127.0.0.1:5000/acme/web:v1` are then the same."
+)]
+pub struct CreateArgs {
+    /// NAME, or CLUSTER/NAME
+    pub service: String,
+    /// Registers a task definition NAME with one container of this image
+    #[arg(long, group = "what")]
+    pub image: Option<String>,
+    /// Uses a task definition that stands: FAMILY or FAMILY:REVISION
+    #[arg(long, group = "what", conflicts_with_all = ["ports", "memory", "cpu", "env", "health_cmd", "command"])]
+    pub task_definition: Option<String>,
+    /// How many tasks
+    #[arg(long, short = 'n', default_value_t = 1, value_parser = clap::value_parser!(i64).range(0..=5000))]
+    pub count: i64,
+    #[command(flatten)]
+    pub container: ContainerArgs,
+    #[arg(long, env = "BERTH_CLUSTER")]
+    pub cluster: Option<String>,
+    /// Never two tasks on one instance
+    #[arg(long)]
+    pub distinct_instances: bool,
+    #[command(flatten)]
+    pub wait: WaitArgs,
+}
+
+pub async fn run(session: &Session, args: CreateArgs) -> Result<()> {
+    session.announce();
+    let target = ServiceTarget::parse(&args.service, args.cluster.as_deref())?;
+    let task_definition = match (args.image, args.task_definition) {
+        (Some(image), _) => {
+            let document = definition::document(&target.name, &image, &args.container)?;
+            definition::register(session, document).await?
+        }
+        (None, given) => given.unwrap_or_default(),
+    };
+    let constraint = aws::PlacementConstraint { kind: "distinctInstance".into(), expression: None };
+    let request = aws::CreateServiceRequest {
+        cluster: target.cluster.clone(),
+        service_name: target.name.clone(),
+        task_definition: Some(task_definition),
+        desired_count: Some(args.count),
+        placement_constraints: args.distinct_instances.then(|| vec![constraint]),
+        ..Default::default()
+    };
+    let service = session.call(&request).await?.service;
+    let running = super::short(&service.task_definition).to_owned();
+    let sentence = format!("created {} ({running}, {} tasks)", target.full_name(), args.count);
+    finish(session, &target, service, &args.wait, &sentence).await
+}

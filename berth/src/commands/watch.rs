@@ -1,0 +1,245 @@
+//! Watching a service until it is stable or gone, with progress for people: a live line on a terminal, one line with a time per
+//! event in a pipe. Both on stderr. Interrupting it stops watching and nothing else.
+
+use super::describe::{self, ServiceTarget, short};
+use crate::duration;
+use crate::failure::{Exit, Failure, Result};
+use crate::output;
+use crate::session::Session;
+use api::aws;
+use indicatif::{ProgressBar, ProgressStyle};
+use model::Timestamp;
+use std::collections::HashSet;
+use std::time::Duration;
+
+/// Time between two looks.
+const LOOK_MILLIS: u64 = 500;
+/// Looks in a row that may fail (the server restarts) before watching ends.
+const FAILED_LOOKS_MAX: u32 = 40;
+
+/// Waits until one deployment is left and runs as many tasks as desired.
+pub async fn until_stable(session: &Session, target: &ServiceTarget, timeout: Duration) -> Result<aws::Service> {
+    let mut seen = Seen::start(&describe::service(session, target).await?);
+    let progress = Progress::new(session);
+    let last = watch(session, target, timeout, |service| {
+        progress.show(&line(service));
+        seen.new_events(service).iter().for_each(|text| progress.event(session.now(), text));
+        verdict(service)
+    })
+    .await;
+    progress.finish();
+    match last {
+        Err(failure) if failure.exit() == Exit::DeploymentFailed => Err(with_stopped_tasks(session, target, failure).await),
+        other => other,
+    }
+}
+
+/// Waits until the service is INACTIVE.
+pub async fn until_gone(session: &Session, target: &ServiceTarget, timeout: Duration) -> Result<()> {
+    let progress = Progress::new(session);
+    let request = aws::DescribeServicesRequest { cluster: target.cluster.clone(), services: vec![target.name.clone()], include: None };
+    let watching = async {
+        loop {
+            let answer = session.call(&request).await?;
+            match answer.services.first() {
+                Some(service) if service.status != "INACTIVE" => progress.show(&format!("{}: {} tasks left", target.full_name(), service.running_count + service.pending_count)),
+                _ => return Ok(()),
+            }
+            tokio::time::sleep(Duration::from_millis(LOOK_MILLIS)).await;
+        }
+    };
+    let done = limited(target, timeout, watching).await;
+    progress.finish();
+    done
+}
+
+/// Looks again and again until `verdict` has one.
+async fn watch(
+    session: &Session,
+    target: &ServiceTarget,
+    timeout: Duration,
+    mut verdict: impl FnMut(&aws::Service) -> Option<Result<()>>,
+) -> Result<aws::Service> {
+    let watching = async {
+        let mut failed = 0;
+        loop {
+            match describe::service(session, target).await {
+                Ok(service) => {
+                    failed = 0;
+                    if let Some(result) = verdict(&service) {
+                        return result.map(|()| service);
+                    }
+                }
+                Err(failure) if failure.exit() == Exit::Error && failed < FAILED_LOOKS_MAX => failed += 1,
+                Err(failure) => return Err(failure),
+            }
+            tokio::time::sleep(Duration::from_millis(LOOK_MILLIS)).await;
+        }
+    };
+    limited(target, timeout, watching).await
+}
+
+/// Ends at `timeout` with exit code 8, at Ctrl-C with 130.
+async fn limited<T>(target: &ServiceTarget, timeout: Duration, watching: impl Future<Output = Result<T>>) -> Result<T> {
+    let name = target.full_name();
+    tokio::select! {
+        // Cancel-safe: looking has no effects.
+        done = watching => done,
+        () = tokio::time::sleep(timeout) => Err(Failure::new(Exit::Timeout, format!("{name} is not there after {}", duration::format(timeout)))
+            .why("it is still being worked on").next(format!("`berth service show {name}` and `berth events {name}` say where it stands"))),
+        _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Detached, format!("stopped watching {name}; nothing was cancelled"))
+            .next(format!("`berth service show {name}` says where it stands"))),
+    }
+}
+
+/// What a look says: nothing yet, stable, or failed. Pure.
+fn verdict(service: &aws::Service) -> Option<Result<()>> {
+    if service.status != "ACTIVE" {
+        return Some(Err(Failure::new(Exit::Conflict, format!("{} is {}", service.service_name, service.status))));
+    }
+    let primary = service.deployments.first()?;
+    if primary.rollout_state == "FAILED" {
+        let failure = Failure::new(Exit::DeploymentFailed, format!("the deployment of {} failed", service.service_name));
+        return Some(Err(failure.why(primary.rollout_state_reason.clone())));
+    }
+    let stable = service.deployments.len() == 1
+        && primary.rollout_state == "COMPLETED"
+        && service.running_count == service.desired_count
+        && service.pending_count == 0;
+    stable.then_some(Ok(()))
+}
+
+fn line(service: &aws::Service) -> String {
+    let parts = service.deployments.iter().map(|deployment| {
+        let failed = if deployment.failed_tasks > 0 { format!(", {} failed", deployment.failed_tasks) } else { String::new() };
+        let counts = format!("{}/{} running, {} pending", deployment.running_count, deployment.desired_count, deployment.pending_count);
+        format!("{} {counts}{failed}", short(&deployment.task_definition))
+    });
+    format!("{}  {}", service.service_name, parts.collect::<Vec<_>>().join("  |  "))
+}
+
+/// Adds what the last stopped tasks said to a failure.
+async fn with_stopped_tasks(session: &Session, target: &ServiceTarget, failure: Failure) -> Failure {
+    let request = aws::ListTasksRequest {
+        cluster: target.cluster.clone(),
+        service_name: Some(target.name.clone()),
+        desired_status: Some("STOPPED".into()),
+        ..Default::default()
+    };
+    let cluster = target.cluster.clone().unwrap_or_else(|| "default".into());
+    let Ok(ids) = describe::task_arns(session, request).await else { return failure };
+    let Ok(mut tasks) = describe::describe_tasks(session, &cluster, &ids).await else { return failure };
+    tasks.sort_by(|a, b| b.created_at.total_cmp(&a.created_at));
+    for task in tasks.iter().take(3) {
+        output::remark(&format!("  ! task {}: {}", short(&task.task_arn), super::tasks::reason(task)));
+    }
+    failure.next(format!("`berth logs {}` and `berth tasks --stopped {0}` say more", target.full_name()))
+}
+
+/// Which events of a service were shown already.
+struct Seen(HashSet<String>);
+
+impl Seen {
+    /// What happened before the watch began is not news, except for the deployment that is watched.
+    fn start(service: &aws::Service) -> Self {
+        let since = service.deployments.first().map_or(0.0, |deployment| deployment.created_at);
+        Self(service.events.iter().filter(|event| event.created_at < since).map(|event| event.id.clone()).collect())
+    }
+
+    /// Messages not shown yet, oldest first.
+    fn new_events(&mut self, service: &aws::Service) -> Vec<String> {
+        let fresh = service.events.iter().rev().filter(|event| self.0.insert(event.id.clone()));
+        fresh.map(|event| event.message.clone()).collect()
+    }
+}
+
+/// Progress on stderr. Nothing with `--json` or `-q`.
+struct Progress {
+    bar: Option<ProgressBar>,
+    silent: bool,
+    last: std::cell::RefCell<String>,
+}
+
+impl Progress {
+    fn new(session: &Session) -> Self {
+        let silent = session.out.is_json() || session.out.is_quiet();
+        let bar = (!silent && output::progress_is_live()).then(|| {
+            let bar = ProgressBar::new_spinner();
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}  {elapsed}") {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(Duration::from_millis(120));
+            bar
+        });
+        Self { bar, silent, last: std::cell::RefCell::default() }
+    }
+
+    /// The state now: the live line, or a new line in a pipe when it differs from the last.
+    fn show(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.set_message(text.to_owned()),
+            None if !self.silent && *self.last.borrow() != text => {
+                output::remark(&format!("{} {text}", model::clock::Clock::now(&model::clock::SystemClock).to_rfc3339()));
+                text.clone_into(&mut self.last.borrow_mut());
+            }
+            None => {}
+        }
+    }
+
+    fn event(&self, now: Timestamp, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(format!("  {text}")),
+            None if !self.silent => output::remark(&format!("{} {text}", now.to_rfc3339())),
+            None => {}
+        }
+    }
+
+    fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(running: i64, deployments: &[(&str, &str)]) -> aws::Service {
+        let deployments = deployments.iter().map(|(status, state)| aws::Deployment {
+            status: (*status).into(),
+            rollout_state: (*state).into(),
+            ..Default::default()
+        });
+        aws::Service {
+            service_name: "web".into(),
+            status: "ACTIVE".into(),
+            running_count: running,
+            desired_count: 3,
+            deployments: deployments.collect(),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn stable_is_one_completed_deployment_with_all_its_tasks() {
+        assert!(matches!(verdict(&service(3, &[("PRIMARY", "COMPLETED")])), Some(Ok(()))));
+        assert!(verdict(&service(2, &[("PRIMARY", "COMPLETED")])).is_none());
+        assert!(verdict(&service(3, &[("PRIMARY", "IN_PROGRESS")])).is_none());
+        assert!(verdict(&service(3, &[("PRIMARY", "COMPLETED"), ("ACTIVE", "COMPLETED")])).is_none());
+        let failed = verdict(&service(0, &[("PRIMARY", "FAILED")])).unwrap().unwrap_err();
+        assert_eq!(failed.exit(), Exit::DeploymentFailed);
+    }
+
+    #[test]
+    fn events_are_shown_once_and_old_ones_never() {
+        let event = |id: &str, at: f64| aws::ServiceEvent { id: id.into(), created_at: at, message: id.into() };
+        let mut service = service(0, &[("PRIMARY", "IN_PROGRESS")]);
+        service.deployments[0].created_at = 10.0;
+        service.events = vec![event("new", 11.0), event("old", 9.0)];
+        let mut seen = Seen::start(&service);
+        assert_eq!(seen.new_events(&service), ["new"]);
+        service.events.insert(0, event("newer", 12.0));
+        assert_eq!(seen.new_events(&service), ["newer"]);
+    }
+}
