@@ -28,6 +28,29 @@ pub struct Context {
     pub agents: crate::agents::Agents,
 }
 
+impl Context {
+    pub fn new(
+        db: Db,
+        clock: Arc<dyn Clock>,
+        identity: Identity,
+        partition: Partition,
+        config: DeployerConfig,
+        registry: RegistryFunctions,
+    ) -> Self {
+        Self {
+            db,
+            clock,
+            identity,
+            partition,
+            config,
+            registry,
+            rollout_wake: Wake::default(),
+            orders_wake: OrdersWake::default(),
+            agents: crate::agents::Agents::default(),
+        }
+    }
+}
+
 /// Settings of the control plane; validated by the composition root.
 #[derive(Debug, Clone)]
 pub struct DeployerConfig {

@@ -1,0 +1,11 @@
+//! The ECS and ECR API through its router, on real databases, with real identity and a registry in memory.
+
+mod clusters;
+mod ecr;
+mod every_operation;
+mod images;
+mod services;
+mod support;
+mod task_definitions;
+mod tasks;
+mod wire;

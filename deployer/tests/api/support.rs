@@ -1,0 +1,298 @@
+//! A control plane in memory: real database and identity, a registry that is a map, and callers by the grants they hold.
+
+use api::aws::{Api, CONTENT_TYPE};
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use axum::response::IntoResponse;
+use deployer::{Context, Deployer, DeployerConfig, RegistryFunctions, RepositoryEntry};
+use identity::operations::{grants, principals, tokens};
+use identity::{BootstrapAdmin, Caller, Credential, Identity, IdentityConfig};
+use model::access::{Principal, Resource, Role};
+use model::clock::ManualClock;
+use model::ids::{ClusterName, DeploymentId, InstanceId, Partition, TaskDefinitionId, TaskId};
+use model::instance::{Instance, InstanceStatus, Resources};
+use model::task::{DesiredStatus, HealthStatus, Task, TaskStatus};
+use model::{Digest, Reference, RepositoryName, Timestamp};
+use platform::db::{Db, DbError};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tower::ServiceExt as _;
+
+pub const ACCOUNT: &str = "123456789012";
+pub const REGION: &str = "eu-home-1";
+pub const IMAGE: &str = "127.0.0.1:5000/acme/web:v1";
+
+type Repositories = Arc<Mutex<BTreeMap<RepositoryName, BTreeMap<String, Digest>>>>;
+
+pub struct World {
+    pub deployer: Deployer,
+    pub repositories: Repositories,
+    pub clock: Arc<ManualClock>,
+    /// Token of the first administrator.
+    pub admin: String,
+    caller: Caller,
+    _folder: tempfile::TempDir,
+}
+
+/// What came back: status and body.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub body: Value,
+}
+
+impl Answer {
+    #[track_caller]
+    pub fn ok(self) -> Value {
+        assert_eq!(self.status, StatusCode::OK, "{}", self.body);
+        self.body
+    }
+
+    /// The code of a refusal.
+    #[track_caller]
+    pub fn refused(&self) -> &str {
+        assert_eq!(self.status, StatusCode::BAD_REQUEST, "{}", self.body);
+        self.body["__type"].as_str().expect("a refusal has a type")
+    }
+
+    pub fn message(&self) -> &str {
+        self.body["message"].as_str().unwrap_or_default()
+    }
+}
+
+/// Runs `test` in a fresh world, on each kind of database.
+pub async fn in_each_world<F, T>(test: F)
+where
+    F: Fn(World) -> T,
+    T: Future<Output = ()>,
+{
+    platform::db::testing::on_each_database(|db| {
+        let test = &test;
+        async move { test(World::new(db).await).await }
+    })
+    .await;
+}
+
+impl World {
+    pub async fn new(db: Db) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_800_000_000)));
+        let config = IdentityConfig { master_key_file: folder.path().join("master.key") };
+        let identity = Identity::open(config, db.clone(), clock.clone()).await.unwrap();
+        let admin = identity::bootstrap(&identity, BootstrapAdmin::default()).await.unwrap().expect("nobody is there yet");
+        let repositories = Repositories::default();
+        let context =
+            Context::new(db, clock.clone(), identity, Partition::new(ACCOUNT, REGION).unwrap(), config_of_tests(), registry(&repositories));
+        let deployer = Deployer::open(context).await.unwrap();
+        let caller = Caller { principal: "user:admin".parse().unwrap(), credential: Credential::Password, scope: None };
+        let world = Self { deployer, repositories, clock, admin: admin.token, caller, _folder: folder };
+        world.push("acme/web", "v1", 1);
+        world
+    }
+
+    /// A tag of a repository, as if it had been pushed.
+    pub fn push(&self, repository: &str, tag: &str, content: u8) -> Digest {
+        let digest: Digest = format!("sha256:{}", format!("{content:02x}").repeat(32)).parse().unwrap();
+        let mut repositories = self.repositories.lock().unwrap();
+        repositories.entry(repository.parse().unwrap()).or_default().insert(tag.to_owned(), digest.clone());
+        digest
+    }
+
+    /// A new robot that holds `grants`, and its token.
+    pub async fn robot(&self, name: &str, grants: &[(Role, Resource)]) -> String {
+        let identity = &self.deployer.context().identity;
+        let owner: Principal = format!("robot:{name}").parse().unwrap();
+        principals::create(identity, &self.caller, &owner, None).await.unwrap();
+        for (role, resource) in grants {
+            self.grant(&owner, *role, resource).await;
+        }
+        let wish = tokens::Wish { owner, label: "test".into(), scope: None, life: None };
+        tokens::create(identity, &self.caller, wish).await.unwrap().1
+    }
+
+    pub async fn grant(&self, principal: &Principal, role: Role, resource: &Resource) {
+        let pattern = resource.name.parse().unwrap();
+        let wish = grants::Wish { principal: principal.clone(), role, kind: resource.kind, pattern };
+        grants::create(&self.deployer.context().identity, &self.caller, wish).await.unwrap();
+    }
+
+    /// Calls an operation as the owner of `token`.
+    pub async fn call(&self, token: &str, api: Api, operation: &str, body: &Value) -> Answer {
+        let authorization = format!("Bearer {token}");
+        self.send(&[("authorization", &authorization), ("x-amz-target", &format!("{}.{operation}", api.target()))], body.to_string()).await
+    }
+
+    /// Calls an operation of ECS as the first administrator.
+    pub async fn ecs(&self, operation: &str, body: Value) -> Answer {
+        self.call(&self.admin, Api::Ecs, operation, &body).await
+    }
+
+    pub async fn send(&self, headers: &[(&str, &str)], body: String) -> Answer {
+        let mut request = Request::post("/").header("content-type", CONTENT_TYPE);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = self.deployer.aws_router().oneshot(request.body(Body::from(body)).unwrap()).await.unwrap();
+        let status = response.status();
+        assert_eq!(response.headers()["content-type"], CONTENT_TYPE);
+        assert_eq!(response.headers()["x-amzn-requestid"].len(), 36);
+        let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        Answer { status, body: serde_json::from_slice(&bytes).unwrap() }
+    }
+
+    /// Registers `web:N` of one container with `IMAGE`.
+    pub async fn register_web(&self) -> Value {
+        self.ecs("RegisterTaskDefinition", web()).await.ok()["taskDefinition"].clone()
+    }
+
+    /// A service `web` of `count` tasks, whose definition is registered here.
+    pub async fn create_web(&self, count: i64) -> Value {
+        self.register_web().await;
+        let request = json!({"serviceName": "web", "taskDefinition": "web", "desiredCount": count});
+        self.ecs("CreateService", request).await.ok()["service"].clone()
+    }
+
+    /// A connected instance with plenty of everything.
+    pub async fn instance(&self, number: u128) -> InstanceId {
+        let instance = Instance {
+            id: InstanceId::from_random(number),
+            cluster: ClusterName::default_cluster(),
+            name: format!("host-{number}"),
+            status: InstanceStatus::Active,
+            agent_connected: true,
+            registered: Resources { cpu: 4096, memory: 8192, ports: [(model::instance::Protocol::Tcp, 22)].into() },
+            attributes: BTreeMap::from([("ecs.availability-zone".to_owned(), "a".to_owned())]),
+            agent_version: "1".into(),
+            docker_version: "28".into(),
+            address: "127.0.0.1".into(),
+            version: 1,
+            registered_at: self.now(),
+        };
+        let id = instance.id.clone();
+        self.write(move |tx| {
+            let instance = instance.clone();
+            Box::pin(async move { deployer::store::instances::insert(tx, &instance).await })
+        })
+        .await;
+        id
+    }
+
+    /// A running task, of the service `web` when `of_service`.
+    pub async fn task(&self, number: u128, of_service: Option<&str>) -> TaskId {
+        let task = self.new_task(number, of_service);
+        let id = task.id.clone();
+        self.write(move |tx| {
+            let task = task.clone();
+            Box::pin(async move { deployer::store::tasks::insert(tx, &task).await })
+        })
+        .await;
+        id
+    }
+
+    fn new_task(&self, number: u128, service_id: Option<&str>) -> Task {
+        Task {
+            id: TaskId::from_random(number),
+            cluster: ClusterName::default_cluster(),
+            service_id: service_id.map(str::to_owned),
+            deployment_id: service_id.map(|_| DeploymentId("1".into())),
+            task_definition: TaskDefinitionId { family: "web".parse().unwrap(), revision: 1 },
+            group: if service_id.is_some() { "service:web".into() } else { "family:web".into() },
+            started_by: Some("test".into()),
+            instance_id: Some(InstanceId::from_random(1)),
+            reserved: Resources { cpu: 256, memory: 64, ports: [(model::instance::Protocol::Tcp, 8080)].into() },
+            overrides: Vec::new(),
+            images: BTreeMap::new(),
+            principal: "user:admin".parse().unwrap(),
+            client_token: None,
+            tags: vec![("team".into(), "x".into())],
+            desired_status: DesiredStatus::Running,
+            stop_code: None,
+            stopped_reason: None,
+            last_status: TaskStatus::Running,
+            health_status: HealthStatus::Healthy,
+            containers: Vec::new(),
+            report_sequence: 0,
+            connected: true,
+            version: 1,
+            created_at: self.now(),
+            pull_started_at: None,
+            pull_stopped_at: None,
+            started_at: Some(self.now()),
+            stopping_at: None,
+            stopped_at: None,
+            healthy_at: None,
+        }
+    }
+
+    /// The internal id of the service `web`.
+    pub async fn web_id(&self) -> String {
+        let mut tx = self.deployer.context().db.read().await.unwrap();
+        let (cluster, name) = (ClusterName::default_cluster(), "web".parse().unwrap());
+        deployer::store::services::get(&mut tx, &cluster, &name).await.unwrap().expect("the service is there").id
+    }
+
+    pub async fn write<F>(&self, change: F)
+    where
+        F: for<'c> Fn(&'c mut platform::db::Tx) -> futures_util::future::BoxFuture<'c, Result<(), DbError>> + Send + Sync + 'static,
+    {
+        self.deployer.context().db.write(change).await.unwrap();
+    }
+
+    pub fn now(&self) -> Timestamp {
+        model::Clock::now(&*self.clock)
+    }
+
+    pub fn pass(&self, secs: u64) {
+        self.clock.advance(Duration::from_secs(secs));
+    }
+}
+
+pub fn web() -> Value {
+    json!({"family": "web", "containerDefinitions": [{"name": "app", "image": IMAGE, "memory": 64}]})
+}
+
+fn config_of_tests() -> DeployerConfig {
+    DeployerConfig {
+        own_hosts: vec!["127.0.0.1:5000".into(), "registry.example.com".into()],
+        image_host: "127.0.0.1:5000".into(),
+        public_url: "http://127.0.0.1:5000".into(),
+        control_plane_id: "test".into(),
+        epoch: 1,
+        heartbeat: DeployerConfig::HEARTBEAT_DEFAULT,
+        lease: DeployerConfig::LEASE_DEFAULT,
+        healthy_after: DeployerConfig::HEALTHY_AFTER_DEFAULT,
+    }
+}
+
+fn registry(repositories: &Repositories) -> RegistryFunctions {
+    let entry = |name: &RepositoryName| RepositoryEntry { name: name.clone(), created_at: Timestamp::from_secs(1_700_000_000) };
+    let (resolve, create, list) = (repositories.clone(), repositories.clone(), repositories.clone());
+    RegistryFunctions {
+        resolve: Arc::new(move |name, reference| {
+            let tags = resolve.lock().unwrap().get(&name).cloned().unwrap_or_default();
+            let digest = match reference {
+                Reference::Tag(tag) => tags.get(tag.as_str()).cloned(),
+                Reference::Digest(digest) => tags.into_values().find(|known| *known == digest),
+            };
+            Box::pin(async move { Ok(digest) })
+        }),
+        serve_assigned: Arc::new(|_| Box::pin(async { StatusCode::NOT_FOUND.into_response() })),
+        create_repository: Arc::new(move |name, _, _| {
+            let mut repositories = create.lock().unwrap();
+            let made = (!repositories.contains_key(&name)).then(|| entry(&name));
+            repositories.entry(name).or_default();
+            Box::pin(async move { Ok(made) })
+        }),
+        list_repositories: Arc::new(move |names, after, limit| {
+            let repositories = list.lock().unwrap();
+            let wanted = |name: &&RepositoryName| {
+                names.as_ref().is_none_or(|names| names.contains(name)) && after.as_ref().is_none_or(|after| *name > after)
+            };
+            let found: Vec<_> = repositories.keys().filter(wanted).take(usize::try_from(limit).unwrap()).map(entry).collect();
+            Box::pin(async move { Ok(found) })
+        }),
+    }
+}
