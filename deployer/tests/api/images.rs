@@ -22,7 +22,7 @@ async fn each_way_to_name_an_own_image_takes_pull() {
     in_each_world(|world| async move {
         let digest = world.push("acme/web", "v1", 1);
         let token = world.robot("deployer", &everything_but_pull()).await;
-        let call = |operation, body| world.call(&token, api::aws::Api::Ecs, operation, body);
+        let call = async |operation: &str, body: Value| world.call(&token, api::aws::Api::Ecs, operation, &body).await;
         for image in [
             "127.0.0.1:5000/acme/web:v1".to_owned(),
             "127.0.0.1:5000/acme/web".to_owned(),
@@ -32,7 +32,7 @@ async fn each_way_to_name_an_own_image_takes_pull() {
             format!("127.0.0.1:5000/acme/web@{digest}"),
             format!("acme/web:v1@{digest}"),
         ] {
-            let answer = call("RegisterTaskDefinition", &definition(&image)).await;
+            let answer = call("RegisterTaskDefinition", definition(&image)).await;
             assert_eq!(answer.refused(), "AccessDeniedException", "{image}");
             let expected = "User: robot:deployer is not authorized to perform: ecs:RegisterTaskDefinition on resource: \
                             repository:acme/web because no grant gives pull on it";
@@ -44,13 +44,13 @@ async fn each_way_to_name_an_own_image_takes_pull() {
             ("UpdateService", json!({"service": "web", "taskDefinition": "web:1"})),
             ("RunTask", json!({"taskDefinition": "web:1"})),
         ] {
-            assert_eq!(call(operation, &body).await.refused(), "AccessDeniedException", "{operation}");
+            assert_eq!(call(operation, body).await.refused(), "AccessDeniedException", "{operation}");
         }
         // What names no image takes none.
-        call("UpdateService", &json!({"service": "web", "desiredCount": 2})).await.ok();
+        call("UpdateService", json!({"service": "web", "desiredCount": 2})).await.ok();
         // Images of other registries are theirs to guard.
         for image in ["docker.io/library/nginx", "127.0.0.1:5001/acme/web:v1", "nginx"] {
-            call("RegisterTaskDefinition", &definition(image)).await.ok();
+            call("RegisterTaskDefinition", definition(image)).await.ok();
         }
     })
     .await;
