@@ -85,7 +85,13 @@ impl Identity {
 
     /// As [`Identity::authenticate`], and registry tokens from `/token` as well, which carry what was granted.
     pub async fn authenticate_registry(&self, headers: &HeaderMap) -> Result<Arc<RegistryCaller>, AuthError> {
-        let header = authorization(headers)?;
+        self.authenticate_header(authorization(headers)?).await
+    }
+
+    async fn authenticate_header(&self, header: &[u8]) -> Result<Arc<RegistryCaller>, AuthError> {
+        if header.len() > AUTHORIZATION_BYTES_MAX {
+            return Err(AuthError::Bad);
+        }
         let snapshot = self.snapshot().await?;
         let key = self.0.cache.key(header);
         let now = self.now();
@@ -98,12 +104,16 @@ impl Identity {
         Ok(found)
     }
 
-    /// User name and password or secret, as `/token` gets them in a form.
+    /// User name and password or secret, as `/token` gets them in a form; remembered like the header that says the same.
     pub(crate) async fn authenticate_basic(&self, user: &str, password: &str) -> Result<Caller, AuthError> {
-        let snapshot = self.snapshot().await?;
-        Ok(self.check_basic(&snapshot, user, password, self.now()).await?.0.caller)
+        if user.contains(':') {
+            return Err(AuthError::Bad);
+        }
+        let header = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
+        Ok(self.authenticate_header(header.as_bytes()).await?.caller.clone())
     }
 
+    /// The secret of a personal token, as `/token` gets it in a form.
     pub(crate) async fn authenticate_token(&self, secret: &str) -> Result<Caller, AuthError> {
         let snapshot = self.snapshot().await?;
         Ok(check_token(&snapshot, secret, None, self.now())?.0.caller)
@@ -119,6 +129,9 @@ impl Identity {
         service: &str,
     ) -> Result<Caller, AwsAuthError> {
         let header = authorization(headers)?;
+        if header.len() > AUTHORIZATION_BYTES_MAX {
+            return Err(AwsAuthError::Incomplete("The Authorization header is too long.".into()));
+        }
         let Some(header) = std::str::from_utf8(header).ok().filter(|text| text.starts_with(ALGORITHM)) else {
             return if scheme(header).is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) {
                 Ok(self.authenticate(headers).await?)
@@ -173,26 +186,20 @@ impl Identity {
         if password.len() > api::v1::access::PASSWORD_BYTES_MAX {
             return Err(AuthError::Bad);
         }
+        // Names that nobody can have share one count.
         let throttled = principal.as_ref().map_or("", |principal| &principal.name);
         tokio::time::sleep(self.0.throttle.delay(throttled, self.now())).await;
         let stored = principal.as_ref().and_then(|principal| snapshot.password_hash(principal));
         let right = self.0.passwords.verify(password, stored.as_deref()).await?;
-        match principal {
-            Some(principal) if right => {
-                self.0.throttle.succeeded(throttled_name(&principal));
-                Ok(Caller { principal, credential: Credential::Password, scope: None })
-            }
-            _ => {
-                self.0.throttle.failed(throttled, self.now());
-                tracing::info!(user = %user.chars().take(64).collect::<String>(), "a wrong password was given");
-                Err(AuthError::Bad)
-            }
+        if !right {
+            self.0.throttle.failed(throttled, self.now());
+            tracing::info!(user.name = throttled, "a wrong password was given");
+            return Err(AuthError::Bad);
         }
+        self.0.throttle.succeeded(throttled);
+        let principal = principal.ok_or(AuthError::Bad)?;
+        Ok(Caller { principal, credential: Credential::Password, scope: None })
     }
-}
-
-fn throttled_name(principal: &Principal) -> &str {
-    &principal.name
 }
 
 /// A personal token, with the name of its owner when it is used as a password.
@@ -215,8 +222,8 @@ fn authorization(headers: &HeaderMap) -> Result<&[u8], AuthError> {
     let mut all = headers.get_all(AUTHORIZATION).iter();
     match (all.next(), all.next()) {
         (None, _) => Err(AuthError::Missing),
-        (Some(header), None) if header.len() <= AUTHORIZATION_BYTES_MAX => Ok(header.as_bytes()),
-        _ => Err(AuthError::Bad),
+        (Some(header), None) => Ok(header.as_bytes()),
+        (Some(_), Some(_)) => Err(AuthError::Bad),
     }
 }
 

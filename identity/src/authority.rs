@@ -269,7 +269,6 @@ fn at(timestamp: Timestamp) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp(timestamp.as_secs()).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "used as the argument of map_err")]
 fn fault(error: impl std::fmt::Display) -> IdentityError {
     IdentityError::Certificate(error.to_string())
 }

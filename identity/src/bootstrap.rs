@@ -17,8 +17,8 @@ const ACCESS_KEY_ID_BYTES_MIN: usize = 3;
 const SECRET_BYTES_MIN: usize = 8;
 const CREATED_BY: &str = "first start";
 
-/// What is known of the first administrator; the rest is chosen at random.
-#[derive(Debug, Clone, Default)]
+/// What is known of the first administrator; the rest is chosen at random. Not `Debug`: it holds secrets.
+#[derive(Clone, Default)]
 pub struct BootstrapAdmin {
     /// `admin` when absent.
     pub user: Option<String>,
@@ -28,6 +28,7 @@ pub struct BootstrapAdmin {
 }
 
 /// The first administrator, with all its secrets in clear: to be shown once and written to a private file.
+/// Not `Debug` for that reason.
 #[derive(Clone)]
 pub struct Bootstrapped {
     pub user: String,

@@ -94,8 +94,8 @@ impl Authorization {
             .strip_prefix(ALGORITHM)
             .ok_or_else(|| AwsAuthError::Incomplete(format!("Unsupported AWS 'algorithm': use {ALGORITHM}.")))?;
         let find = |name: &str| {
-            let values = parameters.split(',').filter_map(|part| part.trim().strip_prefix(name)?.strip_prefix('='));
-            values.last().ok_or_else(|| incomplete(name))
+            let mut values = parameters.split(',').filter_map(|part| part.trim().strip_prefix(name)?.strip_prefix('='));
+            values.next_back().ok_or_else(|| incomplete(name))
         };
         let (credential, headers, signature) = (find("Credential")?, find("SignedHeaders")?, find("Signature")?);
         // From the right: a key id may not hold `/`, but whatever it holds is not ours to cut.

@@ -65,7 +65,7 @@ pub struct User {
     pub created_by: String,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewUser {
     /// Letters, digits, `.`, `_`, `+`, `-`; at most 64.
@@ -100,7 +100,7 @@ pub struct PrincipalChange {
     pub disabled: Option<bool>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PasswordChange {
     pub password: String,
@@ -298,7 +298,7 @@ pub struct NewToken {
     pub never_expires: bool,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct CreatedToken {
     pub token: Token,
     /// Shown this once.
@@ -323,7 +323,7 @@ pub struct NewAccessKey {
     pub principal: Option<Principal>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct CreatedAccessKey {
     pub access_key: AccessKey,
     /// Shown this once.
@@ -353,9 +353,22 @@ pub struct NewJoinToken {
     pub expires_in_secs: Option<u64>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct CreatedJoinToken {
     pub join_token: JoinToken,
     /// `SECRET.FINGERPRINT`: the secret and the sha256 of the authority's certificate, by which the agent knows the server. Shown this once.
     pub secret: String,
 }
+
+/// Prints the name of a type and nothing that is in it.
+macro_rules! debug_without_secrets {
+    ($($name:ident),+) => {
+        $(impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($name)).finish_non_exhaustive()
+            }
+        })+
+    };
+}
+
+debug_without_secrets!(NewUser, PasswordChange, CreatedToken, CreatedAccessKey, CreatedJoinToken);

@@ -69,7 +69,7 @@ impl Asked {
     }
 }
 
-/// The granted scopes, as an OAuth2 answer names them.
+/// The granted scopes, as an `OAuth2` answer names them.
 pub(super) fn text(granted: &Granted) -> String {
     let repository = |(name, actions): &(RepositoryName, Vec<RegistryAction>)| {
         let actions: Vec<_> = actions.iter().map(|action| action.as_str()).collect();

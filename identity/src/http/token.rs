@@ -1,4 +1,4 @@
-//! `/token`: the registry's token protocol. GET with Basic, or POST with an OAuth2 form (grant types `password` and
+//! `/token`: the registry's token protocol. GET with Basic, or POST with an `OAuth2` form (grant types `password` and
 //! `refresh_token`, the latter a personal token).
 //!
 //! Grants the intersection of what is asked and what is allowed, never an error for asking too much. Bad credentials are 401 and
@@ -30,7 +30,7 @@ struct Parameters(Vec<(String, String)>);
 #[derive(Debug)]
 enum Refused {
     Auth(AuthError),
-    /// OAuth2 error code and text.
+    /// `OAuth2` error code and text.
     Request(&'static str, String),
 }
 
@@ -120,7 +120,7 @@ impl Parameters {
 }
 
 impl IntoResponse for Refused {
-    /// The registry's error body, which docker shows, and OAuth2's `error` beside it.
+    /// The registry's error body, which docker shows, and `OAuth2`'s `error` beside it.
     fn into_response(self) -> Response {
         let (status, code, oauth, message) = match self {
             Self::Auth(AuthError::Unavailable(reason)) => {

@@ -123,7 +123,7 @@ async fn registry_tokens_expire() {
     let (f, _folder) = sqlite().await;
     let snapshot = f.identity.snapshot().await.unwrap();
     let (token, _) = registry_token::issue(&f.identity, &snapshot, &f.admin, registry_token::Granted::default(), f.identity.now());
-    f.clock.advance(REGISTRY_TOKEN_LIFE - Duration::from_secs(1));
+    f.clock.advance(Duration::from_secs(REGISTRY_TOKEN_LIFE.as_secs() - 1));
     f.identity.authenticate_registry(&bearer(&token)).await.unwrap();
     f.clock.advance(Duration::from_secs(1));
     assert_eq!(error(&f, &bearer(&token)).await, AuthError::Expired);

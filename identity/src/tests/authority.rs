@@ -53,6 +53,13 @@ async fn agent_certificates_name_their_instance_and_nothing_the_request_says() {
         let ca = super::authority::der(authority.authority_pem());
         let (_, ca) = X509Certificate::from_der(&ca).unwrap();
         certificate.verify_signature(Some(ca.public_key())).unwrap();
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(super::authority::der(authority.authority_pem())).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let listener = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+        let at = |time: Timestamp| rustls_pki_types::UnixTime::since_unix_epoch(Duration::from_secs(time.as_secs().unsigned_abs()));
+        listener.verify_client_cert(&der, &[], at(START)).unwrap();
+        assert!(listener.verify_client_cert(&der, &[], at(issued.expires_at.plus(Duration::from_secs(1)))).is_err());
         // Revoked with all its sisters.
         let sister = authority.issue_agent(&request(), &instance).await.unwrap();
         assert!(!authority.is_revoked(&issued.serial).await.unwrap());
