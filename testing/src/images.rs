@@ -85,7 +85,7 @@ impl Image {
         Ok(Self::busybox()?
             .folder("www")
             .file("www/index.html", 0o644, page.as_bytes())
-            .command(&["httpd", "-f", "-p", "8080", "-h", "/www"])
+            .command(&["sh", "-c", "trap 'exit 0' TERM; httpd -f -p 8080 -h /www & wait"])
             .port("8080/tcp")
             .build())
     }
