@@ -1,0 +1,197 @@
+//! Reports to the server: the latest of each task wins, none goes back, and each is sent again until it is accepted.
+//!
+//! What waits is in the [`Outbox`]. One request is under way at a time; what changes meanwhile goes with the next, so that a storm
+//! becomes a few batches and a single change goes out at once.
+
+use crate::client::Server;
+use crate::failpoint::Failpoint;
+use crate::random;
+use api::agent::{AgentErrorCode, REPORTS_MAX, ReportRequest, TaskReport, UnknownContainer};
+use model::ids::TaskId;
+use model::task::TaskStatus;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Changes of one moment (a task of several containers) go together; far below the 100 ms a report may wait.
+const GATHER: Duration = Duration::from_millis(3);
+const RETRY_MIN: Duration = Duration::from_millis(200);
+const RETRY_MAX: Duration = Duration::from_secs(10);
+
+/// Reports that wait to be sent.
+pub struct Outbox {
+    waiting: Mutex<Waiting>,
+    wake: Notify,
+    failpoint: Failpoint,
+}
+
+#[derive(Default)]
+struct Waiting {
+    reports: BTreeMap<TaskId, TaskReport>,
+    /// The highest status published of each task.
+    reached: BTreeMap<TaskId, TaskStatus>,
+    unknown: Vec<UnknownContainer>,
+    unknown_changed: bool,
+}
+
+impl Outbox {
+    pub fn new(failpoint: Failpoint) -> Self {
+        Self { waiting: Mutex::default(), wake: Notify::new(), failpoint }
+    }
+
+    /// Queues a report in place of an older one of the same task.
+    pub fn publish(&self, report: TaskReport) {
+        let mut waiting = self.lock();
+        let reached = waiting.reached.entry(report.task_id.clone()).or_insert(report.last_status);
+        if report.last_status < *reached {
+            return;
+        }
+        *reached = report.last_status;
+        waiting.reports.insert(report.task_id.clone(), report);
+        drop(waiting);
+        self.wake.notify_one();
+    }
+
+    /// The complete list of unknown containers; sent when it changed.
+    pub fn publish_unknown(&self, unknown: Vec<UnknownContainer>) {
+        let mut waiting = self.lock();
+        let same = |(a, b): (&UnknownContainer, &UnknownContainer)| a.runtime_id == b.runtime_id;
+        if waiting.unknown.len() == unknown.len() && waiting.unknown.iter().zip(&unknown).all(same) {
+            return;
+        }
+        (waiting.unknown, waiting.unknown_changed) = (unknown, true);
+        drop(waiting);
+        self.wake.notify_one();
+    }
+
+    /// Sends the unknown containers again, to a server that may not have heard of them.
+    pub fn repeat_unknown(&self) {
+        let mut waiting = self.lock();
+        waiting.unknown_changed |= !waiting.unknown.is_empty();
+        drop(waiting);
+        self.wake.notify_one();
+    }
+
+    /// The server has the last word of a task on record.
+    pub fn forget(&self, task: &TaskId) {
+        let mut waiting = self.lock();
+        waiting.reports.remove(task);
+        waiting.reached.remove(task);
+    }
+
+    /// What to send next, if anything waits.
+    fn next(&self) -> Option<(Vec<TaskReport>, Vec<UnknownContainer>)> {
+        let mut waiting = self.lock();
+        if waiting.reports.is_empty() && !waiting.unknown_changed {
+            return None;
+        }
+        waiting.unknown_changed = false;
+        let ids: Vec<TaskId> = waiting.reports.keys().take(REPORTS_MAX).cloned().collect();
+        let reports = ids.iter().filter_map(|id| waiting.reports.remove(id)).collect();
+        Some((reports, waiting.unknown.clone()))
+    }
+
+    /// Reports that were not accepted wait again, unless a newer one came meanwhile.
+    fn give_back(&self, reports: Vec<TaskReport>) {
+        let mut waiting = self.lock();
+        waiting.unknown_changed = true;
+        for report in reports {
+            if waiting.reached.get(&report.task_id).is_some_and(|reached| *reached <= report.last_status) {
+                waiting.reports.entry(report.task_id.clone()).or_insert(report);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Sends what waits, until aborted. `epoch` is the server's as last heard.
+pub async fn run<S: Server>(server: S, outbox: std::sync::Arc<Outbox>, epoch: impl Fn() -> i64 + Send) {
+    let mut retry = RETRY_MIN;
+    loop {
+        let Some((tasks, unknown)) = outbox.next() else {
+            outbox.wake.notified().await;
+            tokio::time::sleep(GATHER).await;
+            continue;
+        };
+        outbox.failpoint.hit("before-report");
+        let request = ReportRequest { epoch: epoch(), tasks, unknown };
+        let Err(error) = server.report(&request).await else {
+            retry = RETRY_MIN;
+            continue;
+        };
+        tracing::warn!(reports = request.tasks.len(), "{} task reports wait: {error}", request.tasks.len());
+        if error.code() == Some(AgentErrorCode::Invalid) {
+            one_by_one(&server, &outbox, request).await;
+        } else {
+            outbox.give_back(request.tasks);
+        }
+        tokio::time::sleep(random::jitter(retry)).await;
+        retry = (retry * 2).min(RETRY_MAX);
+    }
+}
+
+/// A batch that the server calls invalid: one bad report must not hold up the others for ever.
+async fn one_by_one<S: Server>(server: &S, outbox: &Outbox, batch: ReportRequest) {
+    for report in batch.tasks {
+        let request = ReportRequest { epoch: batch.epoch, tasks: vec![report], unknown: batch.unknown.clone() };
+        match server.report(&request).await {
+            Ok(_) => {}
+            Err(error) if error.code() == Some(AgentErrorCode::Invalid) => {
+                let task = &request.tasks[0].task_id;
+                tracing::error!(task.id = %task, "the server does not understand the report of task {task}, which is dropped: {error}");
+            }
+            Err(_) => outbox.give_back(request.tasks),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::TaskRecord;
+    use crate::record::tests::order_of_two;
+    use model::Timestamp;
+
+    #[test]
+    fn the_latest_report_wins_and_none_goes_back() {
+        let outbox = Outbox::new(Failpoint::default());
+        let mut record = TaskRecord::new(order_of_two(1));
+        let pending = record.report();
+        outbox.publish(pending.clone());
+        record.finish(Timestamp::from_secs(2));
+        outbox.publish(record.report());
+        outbox.publish(pending.clone());
+        let (sent, _) = outbox.next().unwrap();
+        assert_eq!(sent.iter().map(|report| report.last_status).collect::<Vec<_>>(), [TaskStatus::Stopped]);
+        assert!(outbox.next().is_none());
+
+        outbox.give_back(sent);
+        assert_eq!(outbox.next().unwrap().0.len(), 1, "not accepted: sent again");
+        outbox.give_back(vec![pending]);
+        assert!(outbox.next().unwrap().0.is_empty(), "old news is not sent again");
+    }
+
+    #[test]
+    fn unknown_containers_are_sent_whole_and_only_when_they_change() {
+        let outbox = Outbox::new(Failpoint::default());
+        let unknown = |id: &str| UnknownContainer {
+            runtime_id: id.into(),
+            name: id.into(),
+            task_id: None,
+            image: "x".into(),
+            status: "Up".into(),
+        };
+        outbox.publish_unknown(Vec::new());
+        assert!(outbox.next().is_none());
+        outbox.publish_unknown(vec![unknown("a"), unknown("b")]);
+        assert_eq!(outbox.next().unwrap().1.len(), 2);
+        outbox.publish_unknown(vec![unknown("a"), unknown("b")]);
+        assert!(outbox.next().is_none());
+        outbox.publish_unknown(Vec::new());
+        assert!(outbox.next().unwrap().1.is_empty());
+    }
+}
