@@ -83,7 +83,7 @@ impl Gate {
         let mut text = format!("Bearer realm=\"{}/token\",service=\"{SERVICE}\"", self.base(headers));
         for (name, value) in [("scope", scope), ("error", error)] {
             if let Some(value) = value {
-                text.push_str(&format!(",{name}=\"{value}\""));
+                text.extend([",", name, "=\"", value, "\""]);
             }
         }
         HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("Bearer"))
@@ -143,9 +143,8 @@ fn action(role: Role) -> RegistryAction {
 /// The role that a request takes.
 pub fn role_of(method: &Method, route: &Route) -> Role {
     match (method, route) {
-        (_, Route::Uploads(_) | Route::Upload(..)) => Role::Push,
+        (_, Route::Uploads(_) | Route::Upload(..)) | (&Method::PUT | &Method::POST | &Method::PATCH, _) => Role::Push,
         (&Method::DELETE, _) => Role::Maintain,
-        (&Method::PUT | &Method::POST | &Method::PATCH, _) => Role::Push,
         _ => Role::Pull,
     }
 }

@@ -102,7 +102,7 @@ fn part_asked(asked: &HeaderMap, served: &Served) -> Result<Option<std::ops::Ran
 pub fn is_fresh(asked: &HeaderMap, headers: &HeaderMap) -> bool {
     let Some(given) = asked.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()) else { return false };
     let Some(own) = headers.get(header::ETAG).and_then(|value| value.to_str().ok()) else { return false };
-    given.split(',').map(|tag| tag.trim()).any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == own)
+    given.split(',').map(str::trim).any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == own)
 }
 
 /// Links a blob of another repository here (PUSH-MOUNT-1, -2). False when it is not there or the caller may not pull it: the two

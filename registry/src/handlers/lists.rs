@@ -65,11 +65,11 @@ impl Call<'_> {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         if let Some(next) = &listed.next {
             let escaped = |text: &str| utf8_percent_encode(text, ESCAPED).to_string();
-            let filters: String = query::all(self.parts.uri.query(), "artifactType")
-                .take(FILTERS_MAX)
-                .map(|text| format!("&artifactType={}", escaped(&text)))
-                .collect();
-            let link = format!("<{route}?n={}&last={}{filters}>; rel=\"next\"", page.entries, escaped(next));
+            let mut link = format!("<{route}?n={}&last={}", page.entries, escaped(next));
+            for artifact_type in query::all(self.parts.uri.query(), "artifactType").take(FILTERS_MAX) {
+                link.extend(["&artifactType=", &escaped(&artifact_type)]);
+            }
+            link.push_str(">; rel=\"next\"");
             error::insert(headers, header::LINK, &link);
         }
         response

@@ -133,9 +133,9 @@ pub fn validate(content_type: Option<&str>, body: &[u8]) -> Result<Manifest, Inv
     }
     let mut found = Found::default();
     if media_type.is_index() {
-        found.index(&document)?
+        found.index(&document)?;
     } else {
-        found.image(&document)?
+        found.image(&document)?;
     }
     found.finish(media_type, document)
 }

@@ -14,17 +14,17 @@ pub const SESSION_SECS_MAX: u64 = 24 * 60 * 60;
 /// How often to look, in seconds.
 pub const PERIOD_SECS: u64 = 10 * 60;
 /// Sessions ended per look.
-const BATCH: usize = 200;
+const BATCH: u8 = 200;
 
 /// One bounded batch; returns how many sessions ended.
 pub async fn expire(ctx: &Arc<Context>) -> Result<usize, RegistryError> {
     let before = ctx.clock.now().minus(Duration::from_secs(SESSION_SECS_MAX));
     let mut ended = 0;
-    for session in ctx.sessions.idle_since(before, BATCH) {
+    for session in ctx.sessions.idle_since(before, usize::from(BATCH)) {
         cancel(ctx, session).await?;
         ended += 1;
     }
-    let rows = uploads::begun_before(&mut *ctx.db.read().await?, before, BATCH as i64).await?;
+    let rows = uploads::begun_before(&mut *ctx.db.read().await?, before, i64::from(BATCH)).await?;
     for row in rows {
         if ctx.sessions.get(&row.id).is_some() || written_since(ctx, &row, before).await {
             continue;

@@ -41,7 +41,7 @@ pub struct Received {
     pub ended: Ended,
     /// Bytes of this body.
     pub bytes: u64,
-    /// What was not read.
+    /// What was not read and may still come.
     pub rest: Body,
 }
 
@@ -77,7 +77,8 @@ pub async fn receive(
                 }
                 writer.gather(data).await
             }
-            Err(_) if writer.is_gathering() => writer.flush().await,
+            // Nothing more comes for now: what is there goes to disk, where a status request sees it.
+            Err(_) if writer.is_gathering() => writer.rest().await,
             Err(_) => break Ended::Stalled,
         };
         if let Err(error) = written {
@@ -87,6 +88,7 @@ pub async fn receive(
     };
     let file = if ended == Ended::TakenOver { writer.abandon().await } else { writer.finish().await };
     ctx.metrics.blob_bytes_received.inc_by(bytes);
+    let body = if matches!(ended, Ended::TakenOver | Ended::Stalled) { Body::empty() } else { body };
     Received { file, ended, bytes, rest: body }
 }
 
@@ -190,9 +192,14 @@ impl Writer {
         write_back.await.map_err(|_| lost())?.map_err(io("syncing an upload"))
     }
 
-    async fn finish(mut self) -> Result<UploadFile, RegistryError> {
+    /// Writes what is gathered, and waits for it.
+    async fn rest(&mut self) -> Result<(), RegistryError> {
         self.flush().await?;
-        self.settle().await?;
+        self.settle().await
+    }
+
+    async fn finish(mut self) -> Result<UploadFile, RegistryError> {
+        self.rest().await?;
         self.written_back_ok().await?;
         self.file.take().ok_or_else(lost)
     }

@@ -36,7 +36,7 @@ pub struct Session {
 /// What is held of an upload. Its file is open only during a request.
 pub enum Content {
     /// So many bytes with this hash; no file yet when there are none.
-    Held(Held),
+    Held(Box<Held>),
     /// As much as the file has; to be hashed from it.
     Unknown,
     /// Committed or cancelled.
@@ -53,7 +53,7 @@ impl Content {
     /// What is known to be held; none when the file has to be read.
     pub fn held(&self, repository: &RepositoryName) -> Result<Option<Held>, RegistryError> {
         match self {
-            Self::Held(held) => Ok(Some(held.clone())),
+            Self::Held(held) => Ok(Some(held.as_ref().clone())),
             Self::Unknown => Ok(None),
             Self::Gone => Err(RegistryError::UploadUnknown(repository.clone())),
         }
@@ -61,14 +61,14 @@ impl Content {
 
     pub fn put_back(&mut self, session: &Session, held: Held) {
         session.advance(held.length);
-        *self = Self::Held(held);
+        *self = Self::Held(Box::new(held));
     }
 }
 
 impl Session {
     pub fn new(id: UploadId, repository: RepositoryName, principal: String, algorithm: Algorithm, now: Timestamp) -> Self {
         let key = StorageKey::of_upload(&id);
-        let content = Content::Held(Held { length: 0, hash: Running::new(algorithm) });
+        let content = Content::Held(Box::new(Held { length: 0, hash: Running::new(algorithm) }));
         Self::with(StoredUpload { id, repository, principal, key, created_at: now }, algorithm, 0, false, content, now)
     }
 
@@ -230,7 +230,7 @@ mod tests {
         sessions.insert(&new).unwrap();
         new.touch(Timestamp::from_secs(100));
         let idle = sessions.idle_since(Timestamp::from_secs(50), 10);
-        assert_eq!(idle.iter().map(|session| session.stored.id.clone()).collect::<Vec<_>>(), [old.stored.id.clone()]);
+        assert_eq!((idle.len(), &idle[0].stored.id), (1, &old.stored.id));
     }
 
     #[tokio::test]

@@ -1,0 +1,81 @@
+//! What the registry does for the deployer.
+
+use crate::world::{Answer, World, on_each, sha256};
+use http::{HeaderMap, Method, StatusCode};
+use registry::{AssignedKind, AssignedRequest, Filter, RegistryError, create_repository, list_repositories, resolve, serve_assigned};
+
+async fn assigned(world: &World, root: &str, kind: AssignedKind, digest: &str) -> StatusCode {
+    let request = AssignedRequest {
+        repository: "acme/web".parse().unwrap(),
+        roots: vec![root.parse().unwrap()],
+        kind,
+        digest: digest.parse().unwrap(),
+        method: Method::GET,
+        headers: HeaderMap::new(),
+    };
+    Answer::of(serve_assigned(&world.registry, request).await).await.status
+}
+
+#[tokio::test]
+async fn tags_resolve_to_digests() {
+    on_each(|world| async move {
+        let digest = world.image("acme/web", "v1", b"layer").await;
+        let name = "acme/web".parse().unwrap();
+        for reference in ["v1", &digest] {
+            let found = resolve(&world.registry, &name, &reference.parse().unwrap()).await.unwrap();
+            assert_eq!(found.map(String::from), Some(digest.clone()));
+        }
+        assert_eq!(resolve(&world.registry, &name, &"v2".parse().unwrap()).await.unwrap(), None);
+        assert_eq!(resolve(&world.registry, &"no".parse().unwrap(), &"v1".parse().unwrap()).await.unwrap(), None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn agents_get_what_their_images_need_and_nothing_else() {
+    on_each(|world| async move {
+        let one = world.image("acme/web", "v1", b"one").await;
+        let two = world.image("acme/web", "v2", b"two").await;
+        let body = world.get("/v2/acme/web/manifests/v1").send().await.body;
+        let index = serde_json::json!({ "schemaVersion": 2, "mediaType": crate::world::INDEX,
+            "manifests": [crate::world::descriptor(crate::world::IMAGE, &one, body.len())] })
+        .to_string();
+        world.manifest("acme/web", "multi", crate::world::INDEX, &index).await;
+        let multi = sha256(index.as_bytes());
+        for root in [&one, &multi] {
+            assert_eq!(assigned(&world, root, AssignedKind::Manifest, &one).await, StatusCode::OK);
+            assert_eq!(assigned(&world, root, AssignedKind::Blob, &sha256(b"one")).await, StatusCode::OK);
+            assert_eq!(assigned(&world, root, AssignedKind::Blob, &sha256(b"{}")).await, StatusCode::OK);
+            assert_eq!(assigned(&world, root, AssignedKind::Manifest, &two).await, StatusCode::NOT_FOUND);
+            assert_eq!(assigned(&world, root, AssignedKind::Blob, &sha256(b"two")).await, StatusCode::NOT_FOUND);
+            assert_eq!(assigned(&world, root, AssignedKind::Blob, &one).await, StatusCode::NOT_FOUND);
+        }
+        assert_eq!(assigned(&world, &multi, AssignedKind::Manifest, &multi).await, StatusCode::OK);
+        assert_eq!(assigned(&world, &one, AssignedKind::Manifest, &multi).await, StatusCode::NOT_FOUND);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn repositories_are_made_once_and_listed() {
+    on_each(|world| async move {
+        let owner = "user:root".parse().unwrap();
+        for name in ["b", "a"] {
+            let made = create_repository(&world.registry, &name.parse().unwrap(), &owner, "[]").await.unwrap();
+            assert_eq!((made.name.as_str(), made.created_by.as_str()), (name, "user:root"));
+        }
+        let again = create_repository(&world.registry, &"a".parse().unwrap(), &owner, "[]").await;
+        assert!(matches!(again, Err(RegistryError::RepositoryExists(_))));
+        let names = |list: Vec<registry::Repository>| list.into_iter().map(|r| r.name.to_string()).collect::<Vec<_>>();
+        let list = |filter: Filter, limit: usize| {
+            let registry = world.registry.clone();
+            async move { names(list_repositories(&registry, &filter, limit).await.unwrap()) }
+        };
+        assert_eq!(list(Filter::After(None), 10).await, ["a", "b"]);
+        assert_eq!(list(Filter::After(None), 1).await, ["a"]);
+        assert_eq!(list(Filter::After(Some("a".parse().unwrap())), 10).await, ["b"]);
+        assert_eq!(list(Filter::Names(vec!["b".parse().unwrap(), "x".parse().unwrap()]), 10).await, ["b"]);
+        assert_eq!(world.get("/v2/a/tags/list").send().await.status, StatusCode::OK);
+    })
+    .await;
+}
