@@ -37,8 +37,10 @@ pub enum Command {
     /// Log in to a server and keep a token for it
     Login(commands::login::LoginArgs),
     /// Revoke this context's token and forget it
+    #[command(after_help = "Examples:\n  berth logout\n  berth logout --context prod")]
     Logout,
     /// Who the server thinks you are, and what you may do
+    #[command(after_help = "Examples:\n  berth whoami\n  berth whoami --json")]
     Whoami,
     /// Servers you are logged in to
     #[command(subcommand)]

@@ -62,7 +62,9 @@ pub fn path() -> Result<PathBuf> {
     }
     let base = std::env::var_os("XDG_CONFIG_HOME").filter(|base| !base.is_empty()).map(PathBuf::from);
     let home = || std::env::home_dir().map(|home| home.join(".config"));
-    let base = base.or_else(home).ok_or_else(|| Failure::error("there is no home folder for the configuration").next("set BERTH_CONFIG to a file"))?;
+    let base = base
+        .or_else(home)
+        .ok_or_else(|| Failure::error("there is no home folder for the configuration").next("set BERTH_CONFIG to a file"))?;
     Ok(base.join("berth").join("config.toml"))
 }
 
@@ -75,7 +77,9 @@ impl ContextFile {
             Err(error) => return Err(Failure::error(format!("cannot read {}", path.display())).why(error)),
         };
         toml::from_str(&text).map_err(|error| {
-            Failure::error(format!("cannot read {}", path.display())).why(error).next("correct the file, or move it away and run `berth login`")
+            Failure::error(format!("cannot read {}", path.display()))
+                .why(error)
+                .next("correct the file, or move it away and run `berth login`")
         })
     }
 
@@ -105,7 +109,8 @@ impl ContextFile {
 
     pub fn named(&self, name: &str) -> Result<&Context> {
         self.contexts.get(name).ok_or_else(|| {
-            Failure::new(Exit::NotFound, format!("there is no context `{name}`")).next("`berth context ls` lists them, `berth login SERVER` makes one")
+            Failure::new(Exit::NotFound, format!("there is no context `{name}`"))
+                .next("`berth context ls` lists them, `berth login SERVER` makes one")
         })
     }
 

@@ -5,7 +5,6 @@ use std::fmt;
 /// Exit codes of every command. `run --wait` passes on the exit code of the task instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    Ok = 0,
     /// Anything without a code of its own.
     Error = 1,
     /// Arguments that make no sense.

@@ -144,10 +144,12 @@ fn terminal_width() -> u16 {
 fn render(rows: &Rows, format: Format, width: u16) -> String {
     match format {
         Format::Quiet => rows.rows.iter().map(|(id, _)| format!("{id}\n")).collect(),
-        Format::Plain => rows.rows.iter().map(|(_, cells)| format!("{}\n", cells.iter().map(|c| one_line(c)).collect::<Vec<_>>().join("\t"))).collect(),
+        Format::Plain => {
+            rows.rows.iter().map(|(_, cells)| format!("{}\n", cells.iter().map(|c| one_line(c)).collect::<Vec<_>>().join("\t"))).collect()
+        }
         Format::Table | Format::Json => {
             let mut table = Table::new();
-            table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+            table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
             table.set_header(rows.headers.to_vec());
             for (_, cells) in &rows.rows {
                 table.add_row(cells.iter().map(String::as_str).collect::<Vec<_>>());

@@ -104,7 +104,9 @@ async fn bind(args: &mut ServerArgs) -> Result<(TcpListener, TcpListener)> {
 
 async fn bind_one(address: std::net::SocketAddr, flag: &str) -> Result<TcpListener> {
     platform::http::bind(address).await.map_err(|error| {
-        Failure::error(format!("cannot listen on {address}")).why(error).next(format!("choose another address with {flag} IP:PORT, or stop what uses it"))
+        Failure::error(format!("cannot listen on {address}"))
+            .why(error)
+            .next(format!("choose another address with {flag} IP:PORT, or stop what uses it"))
     })
 }
 

@@ -163,8 +163,12 @@ fn exit_of_code(code: &str) -> Exit {
 fn refused(code: &str, message: String) -> Failure {
     let failure = Failure::new(exit_of_code(code), message).why(code);
     match code {
-        "MissingAuthenticationTokenException" | "UnrecognizedClientException" | "ExpiredTokenException" => failure.next("run `berth login`"),
-        "AccessDeniedException" => failure.next("ask somebody with admin on it for the grant: `berth access who-can admin RESOURCE` says who"),
+        "MissingAuthenticationTokenException" | "UnrecognizedClientException" | "ExpiredTokenException" => {
+            failure.next("run `berth login`")
+        }
+        "AccessDeniedException" => {
+            failure.next("ask somebody with admin on it for the grant: `berth access who-can admin RESOURCE` says who")
+        }
         "ClusterNotFoundException" => failure.next("`berth clusters` lists the clusters"),
         "ServiceNotFoundException" | "ServiceNotActiveException" => failure.next("`berth services` lists the services"),
         _ => failure,

@@ -26,13 +26,21 @@ Patterns: acme/web; acme/* (one component); acme/** (everything below); ** (all)
     #[command(after_help = "Examples:\n  berth access revoke g-3f9a0c1d2e4b\n  berth access revoke user:alice push 'repository:acme/**'")]
     Revoke(RevokeArgs),
     /// List grants
-    #[command(after_help = "Examples:\n  berth access ls\n  berth access ls --principal user:alice\n  berth access ls --kind repository --json")]
+    #[command(
+        after_help = "Examples:\n  berth access ls\n  berth access ls --principal user:alice\n  berth access ls --kind repository --json"
+    )]
     Ls(ListArgs),
     /// Who may do it, through which grants
     #[command(after_help = "Examples:\n  berth access who-can pull acme/web\n  berth access who-can deploy service:default/web")]
-    WhoCan { role: Role, #[arg(value_parser = parse_resource)] resource: String },
+    WhoCan {
+        role: Role,
+        #[arg(value_parser = parse_resource)]
+        resource: String,
+    },
     /// May this one do it? Exit code 0 when allowed, 4 when not
-    #[command(after_help = "Examples:\n  berth access check pull acme/web\n  berth access check deploy service:default/web --principal robot:ci")]
+    #[command(
+        after_help = "Examples:\n  berth access check pull acme/web\n  berth access check deploy service:default/web --principal robot:ci"
+    )]
     Check {
         role: Role,
         #[arg(value_parser = parse_resource)]
@@ -162,7 +170,14 @@ fn grant_rows(grants: &[Grant]) -> Rows {
     let mut rows = Rows::new(&["ID", "WHO", "ROLE", "ON", "GIVEN", "BY"], "no grants");
     for grant in grants {
         let on = format!("{}:{}", grant.kind, grant.pattern);
-        let cells = vec![grant.id.clone(), grant.principal.to_string(), grant.role.to_string(), on, grant.created_at.clone(), grant.created_by.clone()];
+        let cells = vec![
+            grant.id.clone(),
+            grant.principal.to_string(),
+            grant.role.to_string(),
+            on,
+            grant.created_at.clone(),
+            grant.created_by.clone(),
+        ];
         rows.push(&grant.id, cells);
     }
     rows

@@ -12,7 +12,9 @@ use model::access::Principal;
 #[derive(Debug, Subcommand)]
 pub enum AccessKeyCommand {
     /// Make an access key; its secret is shown once
-    #[command(after_help = "Examples:\n  berth access-key create\n  berth access-key create --for robot:ci\n  aws --endpoint-url http://127.0.0.1:5000 ecs list-services")]
+    #[command(
+        after_help = "Examples:\n  berth access-key create\n  berth access-key create --for robot:ci\n  aws --endpoint-url http://127.0.0.1:5000 ecs list-services"
+    )]
     Create {
         /// Whose key [default: yours]
         #[arg(long = "for", value_name = "PRINCIPAL")]
@@ -50,7 +52,10 @@ async fn create(session: &Session, owner: Option<Principal>) -> Result<()> {
     session.out.done(id, &sentence, &created);
     if !session.out.is_json() {
         let server = &session.context.server;
-        output::remark(&format!("of {}; the secret is shown this once. For example: aws --endpoint-url {server} ecs list-services", created.access_key.principal));
+        output::remark(&format!(
+            "of {}; the secret is shown this once. For example: aws --endpoint-url {server} ecs list-services",
+            created.access_key.principal
+        ));
     }
     Ok(())
 }

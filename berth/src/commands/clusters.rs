@@ -8,7 +8,10 @@ use api::aws;
 use clap::{Args, Subcommand};
 
 #[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true, after_help = "Examples:\n  berth clusters\n  berth clusters create prod\n  berth clusters rm prod")]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:\n  berth clusters\n  berth clusters create prod\n  berth clusters rm prod"
+)]
 pub struct ClustersArgs {
     #[command(subcommand)]
     pub command: Option<ClustersCommand>,

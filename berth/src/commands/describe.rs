@@ -121,7 +121,8 @@ pub async fn service(session: &Session, target: &ServiceTarget) -> Result<aws::S
     let request = aws::DescribeServicesRequest { cluster: target.cluster.clone(), services: vec![target.name.clone()], include: None };
     let found = session.call(&request).await?.services.into_iter().find(|service| service.status != "INACTIVE");
     found.ok_or_else(|| {
-        Failure::new(Exit::NotFound, format!("there is no service {} that you may see", target.full_name())).next("`berth services` lists the services")
+        Failure::new(Exit::NotFound, format!("there is no service {} that you may see", target.full_name()))
+            .next("`berth services` lists the services")
     })
 }
 
@@ -146,7 +147,8 @@ pub async fn instances(session: &Session, cluster: &str) -> Result<Vec<aws::Cont
     let arns = list_all!(session, request, container_instance_arns);
     let mut all = Vec::new();
     for arns in arns.chunks(DESCRIBED_MAX) {
-        let request = aws::DescribeContainerInstancesRequest { cluster: Some(cluster.to_owned()), container_instances: arns.to_vec(), include: None };
+        let request =
+            aws::DescribeContainerInstancesRequest { cluster: Some(cluster.to_owned()), container_instances: arns.to_vec(), include: None };
         all.extend(session.call(&request).await?.container_instances);
     }
     Ok(all)

@@ -10,7 +10,9 @@ use std::time::Duration;
 #[derive(Debug, Subcommand)]
 pub enum JoinTokenCommand {
     /// Make a join token; its secret is shown once
-    #[command(after_help = "Examples:\n  berth join-token create\n  berth join-token create --cluster prod --expires 1h -q > token\n  berth agent --server https://10.0.0.5:5001 --join-token-file token")]
+    #[command(
+        after_help = "Examples:\n  berth join-token create\n  berth join-token create --cluster prod --expires 1h -q > token\n  berth agent --server https://10.0.0.5:5001 --join-token-file token"
+    )]
     Create(CreateArgs),
     /// List join tokens that are neither used nor expired
     #[command(after_help = "Examples:\n  berth join-token ls")]

@@ -75,7 +75,9 @@ fn start(global: &Global, args: &LoginArgs, file: &ContextFile) -> Result<Contex
     };
     let known = file.contexts.values().find(|context| context.server == server);
     let authority = match &args.ca_file {
-        Some(path) => Some(std::fs::read_to_string(path).map_err(|error| Failure::error(format!("cannot read {}", path.display())).why(error))?),
+        Some(path) => {
+            Some(std::fs::read_to_string(path).map_err(|error| Failure::error(format!("cannot read {}", path.display())).why(error))?)
+        }
         None => known.and_then(|context| context.authority.clone()),
     };
     Ok(Context { server, authority, ..Context::default() })
@@ -90,7 +92,9 @@ async fn new_token(args: &LoginArgs, context: &mut Context) -> Result<String> {
     let client = Client::new(http_client(context)?, &context.server, Some(Credentials::Password { user, password }));
     let body = NewToken { label: label(), expires_in_secs: args.expires.map(|d| d.as_secs()), ..NewToken::default() };
     let created: CreatedToken = client.post("/api/v1/tokens", &body).await.map_err(|error| match Failure::from(error) {
-        failure if failure.exit() == Exit::Denied => failure.next("check user name and password; `berth user password NAME` by an admin sets a new one"),
+        failure if failure.exit() == Exit::Denied => {
+            failure.next("check user name and password; `berth user password NAME` by an admin sets a new one")
+        }
         failure => failure,
     })?;
     context.token_id = Some(created.token.id);
@@ -133,7 +137,8 @@ pub async fn whoami(session: &Session) -> Result<()> {
         session.out.done(&me.principal.to_string(), "", &me);
         return Ok(());
     }
-    let mut pairs = vec![("principal", me.principal.to_string()), ("server", session.context.server.clone()), ("credential", me.credential.clone())];
+    let mut pairs =
+        vec![("principal", me.principal.to_string()), ("server", session.context.server.clone()), ("credential", me.credential.clone())];
     if me.server_admin {
         pairs.push(("server admin", "yes".into()));
     }

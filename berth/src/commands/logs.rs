@@ -80,7 +80,8 @@ async fn tasks_of(session: &Session, args: &LogsArgs) -> Result<Vec<String>> {
     let cluster = target.cluster.clone().unwrap_or_else(|| "default".into());
     let tasks = describe::describe_tasks(session, &cluster, &stopped).await?;
     let last = tasks.iter().max_by(|a, b| a.created_at.total_cmp(&b.created_at));
-    let last = last.ok_or_else(|| Failure::new(Exit::NotFound, format!("{} has no tasks", target.full_name())).next("`berth events` says why"))?;
+    let last =
+        last.ok_or_else(|| Failure::new(Exit::NotFound, format!("{} has no tasks", target.full_name())).next("`berth events` says why"))?;
     Ok(vec![short(&last.task_arn).to_owned()])
 }
 

@@ -11,7 +11,9 @@ use clap::Subcommand;
 #[derive(Debug, Subcommand)]
 pub enum RobotCommand {
     /// Make a robot
-    #[command(after_help = "Examples:\n  berth robot create ci\n  berth access grant robot:ci push 'repository:acme/**'\n  berth token create --for robot:ci --label github")]
+    #[command(
+        after_help = "Examples:\n  berth robot create ci\n  berth access grant robot:ci push 'repository:acme/**'\n  berth token create --for robot:ci --label github"
+    )]
     Create { name: String },
     /// List robots
     #[command(after_help = "Examples:\n  berth robot ls")]

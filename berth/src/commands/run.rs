@@ -126,7 +126,9 @@ async fn only_container(session: &Session, task_definition: &str) -> Result<Stri
     let typed = described.definition().map_err(|error| Failure::error("the server's task definition cannot be read").why(error))?;
     match &typed.container_definitions[..] {
         [only] => Ok(only.name.clone()),
-        several => Err(Failure::usage(format!("{task_definition} has {} containers", several.len())).next("say which one with --container NAME")),
+        several => {
+            Err(Failure::usage(format!("{task_definition} has {} containers", several.len())).next("say which one with --container NAME"))
+        }
     }
 }
 
@@ -179,7 +181,9 @@ fn finish(session: &Session, task: &aws::Task) -> Result<u8> {
             session.out.done(id, &format!("task {id} exited with {code}"), &serde_json::json!({ "task": task, "exit_code": code }));
             Ok(code)
         }
-        None => Err(Failure::error(format!("task {id} ended without an exit code")).why(reason).next(format!("`berth logs {id}` shows what it printed"))),
+        None => Err(Failure::error(format!("task {id} ended without an exit code"))
+            .why(reason)
+            .next(format!("`berth logs {id}` shows what it printed"))),
     }
 }
 

@@ -15,7 +15,9 @@ const DOCUMENT_BYTES_MAX: u64 = 2 * 1024 * 1024;
 #[derive(Debug, Subcommand)]
 pub enum TaskDefinitionCommand {
     /// Register a document as a new revision of its family
-    #[command(after_help = "Examples:\n  berth task-definition register web.json\n  jq '.cpu = \"512\"' web.json | berth task-definition register -")]
+    #[command(
+        after_help = "Examples:\n  berth task-definition register web.json\n  jq '.cpu = \"512\"' web.json | berth task-definition register -"
+    )]
     Register {
         /// JSON as for `aws ecs register-task-definition --cli-input-json`; `-` for stdin
         file: PathBuf,
@@ -49,8 +51,11 @@ pub async fn run(session: &Session, command: TaskDefinitionCommand) -> Result<()
 
 async fn register(session: &Session, file: &Path) -> Result<()> {
     session.announce();
-    let request: aws::RegisterTaskDefinitionRequest = serde_json::from_str(&read(file)?)
-        .map_err(|error| Failure::usage(format!("{} is not a task definition", file.display())).why(error).next("write one JSON object with `family` and `containerDefinitions`"))?;
+    let request: aws::RegisterTaskDefinitionRequest = serde_json::from_str(&read(file)?).map_err(|error| {
+        Failure::usage(format!("{} is not a task definition", file.display()))
+            .why(error)
+            .next("write one JSON object with `family` and `containerDefinitions`")
+    })?;
     let registered = session.call(&request).await?.task_definition;
     let arn = &registered.task_definition_arn;
     session.out.done(arn, &format!("registered {}", short(arn)), &serde_json::json!({ "taskDefinition": registered }));

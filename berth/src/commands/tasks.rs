@@ -23,7 +23,9 @@ pub struct PsArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  berth tasks\n  berth tasks web --stopped      (with exit codes and reasons; kept for an hour)\n  berth tasks --family report -q")]
+#[command(
+    after_help = "Examples:\n  berth tasks\n  berth tasks web --stopped      (with exit codes and reasons; kept for an hour)\n  berth tasks --family report -q"
+)]
 pub struct TasksArgs {
     /// Only this service
     pub service: Option<String>,
@@ -160,13 +162,17 @@ pub async fn resolve(session: &Session, task: &str, cluster: Option<&String>, st
     for cluster in describe::clusters(session, cluster).await? {
         let statuses: &[&str] = if stopped_too { &["RUNNING", "STOPPED"] } else { &["RUNNING"] };
         for status in statuses {
-            let request = aws::ListTasksRequest { cluster: Some(cluster.clone()), desired_status: Some((*status).into()), ..Default::default() };
+            let request =
+                aws::ListTasksRequest { cluster: Some(cluster.clone()), desired_status: Some((*status).into()), ..Default::default() };
             let ids = describe::task_arns(session, request).await?;
             found.extend(ids.iter().map(|arn| short(arn)).filter(|id| id.starts_with(task)).map(|id| (cluster.clone(), id.to_owned())));
         }
     }
     match found.len() {
-        0 => Err(Failure::new(Exit::NotFound, format!("there is no task `{task}`")).next("`berth ps` and `berth tasks --stopped` list tasks")),
+        0 => {
+            Err(Failure::new(Exit::NotFound, format!("there is no task `{task}`"))
+                .next("`berth ps` and `berth tasks --stopped` list tasks"))
+        }
         1 => Ok(found.swap_remove(0)),
         many => Err(Failure::usage(format!("`{task}` is the beginning of {many} task ids")).next("write more of it")),
     }
@@ -174,7 +180,8 @@ pub async fn resolve(session: &Session, task: &str, cluster: Option<&String>, st
 
 /// Whether `text` could be (the beginning of) a task id.
 pub fn looks_like_task(text: &str) -> bool {
-    text.starts_with("arn:aws:ecs:") && text.contains(":task/") || (6..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    text.starts_with("arn:aws:ecs:") && text.contains(":task/")
+        || (6..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 /// A machine that runs tasks.

@@ -92,7 +92,8 @@ async fn create(session: &Session, args: CreateArgs) -> Result<()> {
     };
     let created: CreatedToken = session.v1.post("/api/v1/tokens", &new).await?;
     let until = created.token.expires_at.clone().unwrap_or_else(|| "it is revoked".into());
-    let sentence = format!("{}\ntoken {} of {}, good until {until}; shown this once", created.secret, created.token.id, created.token.principal);
+    let sentence =
+        format!("{}\ntoken {} of {}, good until {until}; shown this once", created.secret, created.token.id, created.token.principal);
     session.out.done(&created.secret, &sentence, &created);
     Ok(())
 }
@@ -107,7 +108,10 @@ async fn list(session: &Session, owner: Option<Principal>) -> Result<()> {
             |rules| rules.iter().map(|rule| format!("{}={}:{}", rule.role, rule.kind, rule.pattern)).collect::<Vec<_>>().join(" "),
         );
         let expires = token.expires_at.clone().unwrap_or_else(|| "never".into());
-        rows.push(&token.id, vec![token.id.clone(), token.principal.to_string(), token.label.clone(), scope, token.created_at.clone(), expires]);
+        rows.push(
+            &token.id,
+            vec![token.id.clone(), token.principal.to_string(), token.label.clone(), scope, token.created_at.clone(), expires],
+        );
     }
     session.out.list(&rows, &serde_json::json!({ "tokens": tokens }));
     Ok(())

@@ -14,7 +14,9 @@ const PASSWORD_BYTES: usize = 15;
 #[derive(Debug, Subcommand)]
 pub enum UserCommand {
     /// Make a user; without --password-stdin or --no-password a password is made and shown once
-    #[command(after_help = "Examples:\n  berth user create alice\n  echo $PASSWORD | berth user create alice --password-stdin\n  berth user create bob --no-password")]
+    #[command(
+        after_help = "Examples:\n  berth user create alice\n  echo $PASSWORD | berth user create alice --password-stdin\n  berth user create bob --no-password"
+    )]
     Create(CreateArgs),
     /// List users
     #[command(after_help = "Examples:\n  berth user ls\n  berth user ls --json")]

@@ -42,7 +42,9 @@ pub async fn until_gone(session: &Session, target: &ServiceTarget, timeout: Dura
         loop {
             let answer = session.call(&request).await?;
             match answer.services.first() {
-                Some(service) if service.status != "INACTIVE" => progress.show(&format!("{}: {} tasks left", target.full_name(), service.running_count + service.pending_count)),
+                Some(service) if service.status != "INACTIVE" => {
+                    progress.show(&format!("{}: {} tasks left", target.full_name(), service.running_count + service.pending_count))
+                }
                 _ => return Ok(()),
             }
             tokio::time::sleep(Duration::from_millis(LOOK_MILLIS)).await;

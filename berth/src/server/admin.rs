@@ -64,7 +64,9 @@ pub async fn ensure(identity: &Identity, data_dir: &Path) -> Result<()> {
     };
     let made = identity::bootstrap(identity, admin).await.map_err(|error| {
         let _ = std::fs::remove_file(AdminFile::path(data_dir));
-        Failure::new(Exit::Usage, "cannot make the first administrator").why(error).next("correct BERTH_ADMIN_USER, BERTH_ADMIN_PASSWORD, BERTH_ADMIN_ACCESS_KEY_ID or BERTH_ADMIN_SECRET_ACCESS_KEY")
+        Failure::new(Exit::Usage, "cannot make the first administrator")
+            .why(error)
+            .next("correct BERTH_ADMIN_USER, BERTH_ADMIN_PASSWORD, BERTH_ADMIN_ACCESS_KEY_ID or BERTH_ADMIN_SECRET_ACCESS_KEY")
     })?;
     match made {
         Some(made) => {

@@ -19,7 +19,8 @@ pub async fn load(db: &Db, account_id: Option<&str>, region: Option<&str>) -> Re
     let account = stand(db, "account_id", account_id, random_account).await?;
     let region = stand(db, "region", region, || super::config::REGION_DEFAULT.to_owned()).await?;
     let control_plane_id = stand(db, "control_plane_id", None, || format!("{:032x}", platform::random::bits128())).await?;
-    let partition = Partition::new(&account, &region).map_err(|error| Failure::error("the settings in the database are broken").why(error))?;
+    let partition =
+        Partition::new(&account, &region).map_err(|error| Failure::error("the settings in the database are broken").why(error))?;
     Ok(Fixed { partition, control_plane_id })
 }
 
@@ -29,9 +30,11 @@ async fn stand(db: &Db, name: &'static str, wanted: Option<&str>, otherwise: imp
         .await
         .map_err(|error| Failure::error("cannot read the settings in the database").why(error))?;
     match wanted {
-        Some(wanted) if wanted != stands => Err(Failure::new(Exit::Conflict, format!("{name} is {stands} since the first start, not {wanted}"))
-            .why("every ARN carries it, so it never changes")
-            .next(format!("start without it (or with {stands}), or use another data folder or database"))),
+        Some(wanted) if wanted != stands => {
+            Err(Failure::new(Exit::Conflict, format!("{name} is {stands} since the first start, not {wanted}"))
+                .why("every ARN carries it, so it never changes")
+                .next(format!("start without it (or with {stands}), or use another data folder or database")))
+        }
         _ => Ok(stands),
     }
 }

@@ -47,7 +47,11 @@ async fn ready(State(operations): State<Operations>) -> Response {
     }
 }
 
-async fn metrics_text(State(operations): State<Operations>, peer: Option<Extension<ConnectInfo<SocketAddr>>>, headers: HeaderMap) -> Response {
+async fn metrics_text(
+    State(operations): State<Operations>,
+    peer: Option<Extension<ConnectInfo<SocketAddr>>>,
+    headers: HeaderMap,
+) -> Response {
     let local = peer.is_some_and(|Extension(ConnectInfo(address))| address.ip().to_canonical().is_loopback());
     if !local || headers.contains_key("x-forwarded-for") || headers.contains_key(header::FORWARDED) {
         return (StatusCode::FORBIDDEN, "metrics are answered on loopback only\n").into_response();

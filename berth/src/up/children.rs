@@ -82,7 +82,12 @@ async fn supervise(spec: Spec, stopping: CancellationToken, ready: watch::Receiv
         }
         let delay = restart_delay(failures);
         let how = status.map_or_else(|| "could not be started".to_owned(), |status| status.to_string());
-        tracing::warn!(child = spec.name, delay_ms = delay.as_millis(), "{} ended ({how}), starting it again; containers run on", spec.name);
+        tracing::warn!(
+            child = spec.name,
+            delay_ms = delay.as_millis(),
+            "{} ended ({how}), starting it again; containers run on",
+            spec.name
+        );
         failures += 1;
         tokio::select! {
             // Cancel-safe per docs of CancellationToken.

@@ -21,7 +21,8 @@ pub fn http(config: &Config) -> Result<reqwest::Client> {
 
 /// The context of this server, without credentials.
 fn bare(config: &Config) -> Context {
-    let authority = (config.tls == PublicTls::Internal).then(|| std::fs::read_to_string(config.data_dir.join("authority.pem")).ok()).flatten();
+    let authority =
+        (config.tls == PublicTls::Internal).then(|| std::fs::read_to_string(config.data_dir.join("authority.pem")).ok()).flatten();
     // A certificate from files names the external host, not loopback.
     let server = if matches!(config.tls, PublicTls::Files { .. }) { config.public_url.clone() } else { config.local_url() };
     Context { server, authority, ..Context::default() }
@@ -63,7 +64,8 @@ async fn fresh(bare: &Context, admin: Option<&AdminFile>) -> Result<Option<Conte
         let by_password = Client::new(http_client(bare)?, &bare.server, Some(credentials));
         let new = NewToken { label: "local command line".into(), never_expires: true, ..NewToken::default() };
         let created: CreatedToken = by_password.post("/api/v1/tokens", &new).await.map_err(|error| {
-            Failure::from(error).next(format!("the credentials in admin.json do not work any more; log in with `berth login {}`", bare.server))
+            Failure::from(error)
+                .next(format!("the credentials in admin.json do not work any more; log in with `berth login {}`", bare.server))
         })?;
         context.token = Some(created.secret);
         context.token_id = Some(created.token.id);
