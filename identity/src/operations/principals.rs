@@ -143,9 +143,8 @@ async fn check_current(identity: &Identity, principal: &Principal, current: Opti
     match identity.authenticate_basic(&principal.name, current).await {
         // A token in the place of the password is good for much, but not for this.
         Ok(found) if found.credential == Credential::Password && found.principal == *principal => Ok(()),
-        Ok(_) => Err(Refusal::WrongPassword),
         Err(AuthError::Unavailable(reason)) => Err(IdentityError::Password(reason).into()),
-        Err(_) => Err(Refusal::WrongPassword),
+        Ok(_) | Err(_) => Err(Refusal::WrongPassword),
     }
 }
 
