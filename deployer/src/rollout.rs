@@ -1,9 +1,51 @@
-//! Keeps services at what they should be: observe, plan purely, apply.
+//! Keeps services at what they should be: observe, plan purely, apply. Also the start of tasks without a service (`run`).
+//!
+//! `plan` decides from an `Observed` (read by `observe`) and knows no database; `apply` writes a plan, guarded by what it was made
+//! from; `pass` does this for every service that needs it, on a wake and on a period. `failures` keeps the count behind the back-off.
 
+pub mod apply;
+pub mod backoff;
+mod candidates;
+pub mod census;
+mod cleanup;
+pub mod failures;
+pub mod observe;
+pub mod observed;
+pub mod pass;
+pub mod plan;
 pub mod run;
+mod words;
 
 use crate::context::Context;
 use platform::lifecycle::Lifecycle;
+use platform::wake::Wake;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Mutex;
 
-pub fn start(_context: &Arc<Context>, _lifecycle: &Lifecycle) {}
+/// The planner looks at least this often.
+const PASS_PERIOD: Duration = Duration::from_secs(1);
+/// Stopped tasks are looked through this often.
+const CLEANUP_PERIOD: Duration = Duration::from_secs(60);
+
+/// Starts the planner and the cleanup of stopped tasks.
+pub fn start(context: &Arc<Context>, lifecycle: &Lifecycle) {
+    let (planner, memory) = (context.clone(), Arc::new(Mutex::new(pass::Memory::default())));
+    lifecycle.every(context.rollout_wake.clone(), PASS_PERIOD, move || {
+        let (context, memory) = (planner.clone(), memory.clone());
+        async move {
+            if let Err(error) = pass::run(&context, &mut *memory.lock().await).await {
+                tracing::error!(%error, "planning the services failed");
+            }
+        }
+    });
+    let cleaner = context.clone();
+    lifecycle.every(Wake::default(), CLEANUP_PERIOD, move || {
+        let context = cleaner.clone();
+        async move {
+            if let Err(error) = cleanup::run(&context).await {
+                tracing::error!(%error, "removing stopped tasks failed");
+            }
+        }
+    });
+}

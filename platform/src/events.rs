@@ -69,6 +69,29 @@ pub async fn after(tx: &mut Tx, sequence: i64, limit: i64) -> Result<Vec<Event>,
     rows.iter().map(event).collect()
 }
 
+/// Events of `subject` after `sequence` in order, at most `limit`.
+pub async fn of_subject_after(tx: &mut Tx, subject: &str, sequence: i64, limit: i64) -> Result<Vec<Event>, DbError> {
+    let rows = sqlx::query(
+        "select sequence, at, kind, principal, subject, message, detail from events where subject = $1 and sequence > $2 \
+         order by sequence limit $3",
+    )
+    .bind(subject.to_owned())
+    .bind(sequence)
+    .bind(limit)
+    .fetch_all(tx)
+    .await?;
+    rows.iter().map(event).collect()
+}
+
+/// Newest events of all subjects first, at most `limit`.
+pub async fn newest(tx: &mut Tx, limit: i64) -> Result<Vec<Event>, DbError> {
+    let rows = sqlx::query("select sequence, at, kind, principal, subject, message, detail from events order by sequence desc limit $1")
+        .bind(limit)
+        .fetch_all(tx)
+        .await?;
+    rows.iter().map(event).collect()
+}
+
 /// Raises the counter `name` and returns its new value. The row stays locked until the transaction ends.
 pub(crate) async fn next(tx: &mut Tx, name: &'static str) -> Result<i64, DbError> {
     let row = sqlx::query("update counters set value = value + 1 where name = $1 returning value").bind(name).fetch_one(tx).await?;

@@ -1,14 +1,19 @@
 //! RunTask: places tasks now, in the caller's transaction.
 
+use super::apply::pending_container;
+use super::candidates;
 use crate::context::Context;
+use crate::placement::{self, Explanation, Request};
+use crate::store;
 use crate::store::task_definitions::Registered;
 use model::Timestamp;
 use model::access::Principal;
-use model::ids::ClusterName;
+use model::ids::{ClusterName, InstanceId, TaskId};
+use model::instance::Resources;
 use model::service::{PlacementConstraint, PlacementStrategy};
-use model::task::{ContainerOverride, ResolvedImage, Task};
+use model::task::{ContainerOverride, DesiredStatus, HealthStatus, ResolvedImage, Task, TaskStatus};
 use platform::db::{DbError, Tx};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What RunTask was asked for, checked and resolved.
 #[derive(Debug, Clone)]
@@ -43,6 +48,84 @@ pub struct RunFailure {
 }
 
 /// Places `request.count` tasks, each with its row and its reservation in `tx`.
-pub async fn start_tasks(_context: &Context, _tx: &mut Tx, _request: &RunRequest, _now: Timestamp) -> Result<Started, DbError> {
-    Err(DbError::Other("placement is not there yet".into()))
+pub async fn start_tasks(context: &Context, tx: &mut Tx, request: &RunRequest, now: Timestamp) -> Result<Started, DbError> {
+    let need = placement::need(&request.definition.definition, &request.overrides);
+    let mut candidates = candidates::read(tx, &request.cluster, |_, group| group == request.group).await?;
+    let mut started = Started::default();
+    let mut claimed = BTreeSet::new();
+    for _ in 0..request.count {
+        let wanted = Request {
+            need: &need,
+            strategies: &request.placement_strategy,
+            constraints: &request.placement_constraints,
+            random: platform::random::bits64(),
+        };
+        let chosen = match placement::choose(&wanted, &candidates) {
+            Ok(chosen) => chosen,
+            Err(explanation) => {
+                started.failures.push(failure(context, request, &explanation));
+                continue;
+            }
+        };
+        let Some(candidate) = candidates.iter_mut().find(|candidate| candidate.instance.id == chosen) else { continue };
+        candidate.take(&need);
+        if claimed.insert(chosen.clone()) && !store::instances::claim(tx, &chosen, candidate.instance.version).await? {
+            // Read in this very transaction, so only a write beside it can have come between: run it again.
+            return Err(DbError::Conflict);
+        }
+        let task = new_task(request, need.clone(), chosen, now);
+        store::tasks::insert(tx, &task).await?;
+        started.tasks.push(task);
+    }
+    Ok(started)
+}
+
+fn failure(context: &Context, request: &RunRequest, explanation: &Explanation) -> RunFailure {
+    match explanation.closest() {
+        Some((instance, reason)) => RunFailure {
+            arn: Some(context.partition.container_instance(&request.cluster, instance)),
+            reason: reason.failure_code().to_owned(),
+            detail: Some(format!("{}.", explanation.summary())),
+        },
+        None => RunFailure {
+            arn: None,
+            reason: "AGENT".to_owned(),
+            detail: Some("No Container Instances were found in your cluster.".to_owned()),
+        },
+    }
+}
+
+fn new_task(request: &RunRequest, reserved: Resources, instance: InstanceId, now: Timestamp) -> Task {
+    Task {
+        id: TaskId::from_random(platform::random::bits128()),
+        cluster: request.cluster.clone(),
+        service_id: None,
+        deployment_id: None,
+        task_definition: request.definition.id.clone(),
+        group: request.group.clone(),
+        started_by: request.started_by.clone(),
+        instance_id: Some(instance),
+        reserved,
+        overrides: request.overrides.clone(),
+        images: request.images.clone(),
+        principal: request.principal.clone(),
+        client_token: request.client_token.clone(),
+        tags: request.tags.clone(),
+        desired_status: DesiredStatus::Running,
+        stop_code: None,
+        stopped_reason: None,
+        last_status: TaskStatus::Pending,
+        health_status: HealthStatus::Unknown,
+        containers: request.images.keys().map(|name| pending_container(name)).collect(),
+        report_sequence: 0,
+        connected: true,
+        version: 1,
+        created_at: now,
+        pull_started_at: None,
+        pull_stopped_at: None,
+        started_at: None,
+        stopping_at: None,
+        stopped_at: None,
+        healthy_at: None,
+    }
 }

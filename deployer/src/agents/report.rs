@@ -1,0 +1,128 @@
+//! Takes what an agent observed. Never refused because a task is unknown; written only where it says something new.
+
+use super::certificate::Peer;
+use super::error::Refusal;
+use super::join::event;
+use super::merge::merge;
+use crate::context::Context;
+use crate::rollout::{backoff, failures};
+use crate::store;
+use crate::store::unknown::UnknownRow;
+use api::agent::{REPORTS_MAX, ReportRequest, ReportResponse, TaskReport, UnknownContainer};
+use axum::Json;
+use axum::extract::State;
+use model::Timestamp;
+use model::instance::Instance;
+use model::task::TaskStatus;
+use platform::db::{DbError, Tx};
+use platform::events;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Unknown containers kept of one instance; further ones are left out.
+const UNKNOWN_MAX: usize = 2_000;
+
+/// What a report changed.
+#[derive(Debug, Clone, Copy, Default)]
+struct Changes {
+    tasks: usize,
+    settled: usize,
+}
+
+/// `POST /agent/v1/report`
+pub async fn report(
+    State(context): State<Arc<Context>>,
+    Peer(instance): Peer,
+    Json(request): Json<ReportRequest>,
+) -> Result<Json<ReportResponse>, Refusal> {
+    if request.tasks.len() > REPORTS_MAX {
+        return Err(Refusal::invalid(format!("at most {REPORTS_MAX} tasks in one report")));
+    }
+    let (now, healthy_after, id) = (context.clock.now(), context.config.healthy_after, instance.id.clone());
+    context.agents.hear(&id, now);
+    let (instance, request) = (Arc::new(instance), Arc::new(request));
+    let changes = context
+        .db
+        .write(move |tx| {
+            let (instance, request) = (instance.clone(), request.clone());
+            Box::pin(async move { write(tx, &instance, &request, now, healthy_after).await })
+        })
+        .await?;
+    if changes.tasks > 0 {
+        context.rollout_wake.wake();
+    }
+    if changes.settled > 0 {
+        context.agents.wake(&id);
+    }
+    Ok(Json(ReportResponse { epoch: context.config.epoch }))
+}
+
+async fn write(
+    tx: &mut Tx,
+    instance: &Instance,
+    request: &ReportRequest,
+    now: Timestamp,
+    healthy_after: Duration,
+) -> Result<Changes, DbError> {
+    let mut changes = Changes::default();
+    for report in &request.tasks {
+        let (changed, settled) = write_task(tx, instance, report, now, healthy_after).await?;
+        changes.tasks += usize::from(changed);
+        changes.settled += usize::from(settled);
+    }
+    write_unknown(tx, instance, &request.unknown, now).await?;
+    Ok(changes)
+}
+
+/// Whether the task changed, and whether it is settled now.
+async fn write_task(
+    tx: &mut Tx,
+    instance: &Instance,
+    report: &TaskReport,
+    now: Timestamp,
+    healthy_after: Duration,
+) -> Result<(bool, bool), DbError> {
+    let task = store::tasks::get(tx, &report.task_id).await?;
+    // Another instance's task is none of this agent's business.
+    let Some(before) = task.filter(|task| task.instance_id.as_ref() == Some(&instance.id)) else { return Ok((false, false)) };
+    let after = merge(&before, report, now);
+    if after == before {
+        return Ok((false, false));
+    }
+    if !store::tasks::update_observed(tx, &after).await? {
+        return Err(DbError::Conflict);
+    }
+    let settled = after.last_status == TaskStatus::Stopped;
+    if settled {
+        failures::record(tx, &after, backoff::was_ordered(&before), now, healthy_after).await?;
+    }
+    Ok((true, settled))
+}
+
+async fn write_unknown(tx: &mut Tx, instance: &Instance, unknown: &[UnknownContainer], now: Timestamp) -> Result<(), DbError> {
+    let had = store::unknown::any_of(tx, &instance.id).await?;
+    if unknown.is_empty() && !had {
+        return Ok(());
+    }
+    let row = |container: &UnknownContainer| UnknownRow {
+        instance_id: instance.id.clone(),
+        runtime_id: cut(&container.runtime_id),
+        name: cut(&container.name),
+        task_id: container.task_id.clone(),
+        image: cut(&container.image),
+        status: cut(&container.status),
+        seen_at: now,
+    };
+    let rows: Vec<UnknownRow> = unknown.iter().take(UNKNOWN_MAX).map(row).collect();
+    store::unknown::replace(tx, &instance.id, &rows).await?;
+    if !had {
+        let message = format!("instance {} ({}) runs {} containers that no task here explains", instance.id, instance.name, rows.len());
+        events::append(tx, now, event(instance, "instance.unknown-containers", message)).await?;
+    }
+    Ok(())
+}
+
+/// At most 512 characters of what a host calls its things.
+fn cut(text: &str) -> String {
+    text.chars().take(512).collect()
+}
