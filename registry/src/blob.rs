@@ -67,6 +67,7 @@ pub async fn send(ctx: &Context, served: &Served, method: &Method, asked: &Heade
     *response.headers_mut() = served.headers.clone();
     if is_fresh(asked, &served.headers) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(served.size));
         return Ok(response);
     }
     let range = if *method == Method::GET { part_asked(asked, served)? } else { None };

@@ -129,6 +129,7 @@ impl RegistryError {
             | Self::TagInvalid(_)
             | Self::PageInvalid(_) => StatusCode::BAD_REQUEST,
             Self::Unavailable(_) | Self::Db(DbError::Unavailable(_) | DbError::Conflict) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Io { source, .. } if is_full(source) => StatusCode::INSUFFICIENT_STORAGE,
             Self::Db(_) | Self::Io { .. } | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -176,6 +177,9 @@ impl RegistryError {
                 .map(|digest| entry(format!("{digest} is not in this repository: push it first"), json!({ "digest": digest })))
                 .collect(),
             _ if status == StatusCode::SERVICE_UNAVAILABLE => vec![entry("unavailable, try again".into(), serde_json::Value::Null)],
+            _ if status == StatusCode::INSUFFICIENT_STORAGE => {
+                vec![entry("the registry's disk is full: nothing was stored".into(), serde_json::Value::Null)]
+            }
             _ if status.is_server_error() => vec![entry("internal error".into(), serde_json::Value::Null)],
             _ => vec![entry(self.to_string(), self.detail())],
         };
@@ -201,6 +205,10 @@ impl RegistryError {
             _ => {}
         }
     }
+}
+
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }
 
 /// Sets a header from text that is known to be plain ASCII: paths, digests, numbers.

@@ -64,7 +64,6 @@ pub fn respond_manifest(ctx: &Context, served: &Served, method: &Method, asked: 
     ctx.metrics.manifests_served.inc();
     if asked.contains_key(header::IF_NONE_MATCH) && blob::is_fresh(asked, &served.headers) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
-        response.headers_mut().remove(header::CONTENT_LENGTH);
     } else if *method == Method::GET {
         *response.body_mut() = Body::from(served.body.clone());
     }

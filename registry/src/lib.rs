@@ -88,17 +88,22 @@ impl Registry {
 
     /// Starts the background work: unfinished uploads expire.
     pub fn start(&self, lifecycle: &Lifecycle) {
-        let ctx = self.0.clone();
+        let registry = self.clone();
         lifecycle.every(Wake::default(), Duration::from_secs(upload::expiry::PERIOD_SECS), move || {
-            let ctx = ctx.clone();
+            let registry = registry.clone();
             async move {
-                match upload::expiry::expire(&ctx).await {
+                match registry.expire_uploads().await {
                     Ok(0) => {}
                     Ok(ended) => tracing::info!(uploads = ended, "unfinished uploads expired"),
                     Err(error) => tracing::warn!(%error, "cannot expire unfinished uploads"),
                 }
             }
         });
+    }
+
+    /// One batch of expiry; returns how many uploads ended.
+    pub async fn expire_uploads(&self) -> Result<usize, RegistryError> {
+        upload::expiry::expire(&self.0).await
     }
 
     /// Adds the registry's counters.

@@ -102,15 +102,15 @@ pub fn check(
     access: &Access,
     reference: &Reference,
     content_type: Option<&str>,
-    body: &[u8],
+    body: Vec<u8>,
 ) -> Result<Push, RegistryError> {
     let Manifest { media_type, artifact_type, subject, annotations, references, unsupported } =
-        validate::validate(content_type, body).map_err(|e| RegistryError::ManifestInvalid(e.to_string()))?;
+        validate::validate(content_type, &body).map_err(|e| RegistryError::ManifestInvalid(e.to_string()))?;
     let algorithm = match reference {
         Reference::Digest(digest) => digest.algorithm(),
         Reference::Tag(_) => Algorithm::Sha256,
     };
-    let digest = hash::digest(algorithm, body);
+    let digest = hash::digest(algorithm, &body);
     let tags = match reference {
         Reference::Digest(expected) if *expected != digest => {
             return Err(RegistryError::DigestMismatch { expected: expected.clone(), actual: digest });
@@ -119,7 +119,7 @@ pub fn check(
         Reference::Tag(tag) => vec![tag.clone()],
     };
     let media_type = media_type.as_str();
-    let manifest = NewManifest { digest, media_type, artifact_type, subject, annotations, body: body.to_vec(), references };
+    let manifest = NewManifest { digest, media_type, artifact_type, subject, annotations, body, references };
     Ok(Push {
         repository: repository.clone(),
         principal: access.principal(),

@@ -28,7 +28,7 @@ impl Call<'_> {
         let condition = self.condition()?;
         let body = receive_all(body, MANIFEST_BYTES_MAX).await?;
         let content_type = self.header(header::CONTENT_TYPE);
-        let mut push = manifest::check(&repository, &self.access, &reference, content_type, &body)?;
+        let mut push = manifest::check(&repository, &self.access, &reference, content_type, body)?;
         push.condition = condition;
         push.tags.extend(tags.iter().filter(|tag| !matches!(&reference, Reference::Tag(own) if own == *tag)).cloned());
         let (digest, subject) = (push.manifest.digest.clone(), push.manifest.subject.clone());

@@ -1,8 +1,9 @@
 //! Who may do what, and what those who may not get to see.
 
-use crate::world::{IMAGE, on_each, sha256};
+use crate::world::{Answer, IMAGE, on_each, sha256};
 use http::{Method, StatusCode};
 use model::access::Role;
+use tower::ServiceExt as _;
 
 #[tokio::test]
 async fn nobody_is_challenged() {
@@ -47,6 +48,37 @@ async fn basic_works_on_every_request() {
         let basic = "Basic ZGV2OmxvbmcgZW5vdWdoIHBhc3N3b3Jk";
         assert_eq!(world.get("/v2/").by(basic).send().await.status, StatusCode::OK);
         assert_eq!(world.post("/v2/a/blobs/uploads/").by(basic).send().await.status, StatusCode::ACCEPTED);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_token_narrows_and_says_what_is_missing() {
+    on_each(|world| async move {
+        world.image("acme/web", "v1", b"layer").await;
+        world.user("dev", Role::Push, "acme/*").await;
+        let token = |scope: &str| {
+            let path = format!("/token?service=berth&scope={scope}");
+            let router = axum::Router::from(identity::router(world.identity.clone()));
+            let request = http::Request::get(path).header("authorization", "Basic ZGV2OmxvbmcgZW5vdWdoIHBhc3N3b3Jk");
+            async move {
+                let answer = router.oneshot(request.body(axum::body::Body::empty()).unwrap()).await.unwrap();
+                let answer = Answer::of(answer).await;
+                format!("Bearer {}", answer.json()["token"].as_str().unwrap())
+            }
+        };
+        let pull = token("repository:acme/web:pull").await;
+        assert_eq!(world.get("/v2/acme/web/manifests/v1").by(&pull).send().await.status, StatusCode::OK);
+        let answer = world.post("/v2/acme/web/blobs/uploads/").by(&pull).send().await;
+        answer.is(401, "UNAUTHORIZED");
+        assert!(answer.header("www-authenticate").ends_with(",scope=\"repository:acme/web:pull,push\",error=\"insufficient_scope\""));
+        // Another repository: not granted, though its owner may.
+        assert_eq!(world.get("/v2/acme/api/manifests/v1").by(&pull).send().await.status, StatusCode::UNAUTHORIZED);
+        let push = token("repository:acme/web:pull,push").await;
+        assert_eq!(world.post("/v2/acme/web/blobs/uploads/").by(&push).send().await.status, StatusCode::ACCEPTED);
+        // Asked for more than there is: the token says less, and the grants decide.
+        let delete = token("repository:acme/web:delete").await;
+        world.delete("/v2/acme/web/manifests/v1").by(&delete).send().await.is(403, "DENIED");
     })
     .await;
 }

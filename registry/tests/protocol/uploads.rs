@@ -283,6 +283,29 @@ async fn a_blob_above_the_limit_is_refused() {
 }
 
 #[tokio::test]
+async fn nobody_s_uploads_go_after_a_day() {
+    on_each(|world| async move {
+        let location = world.session("a").await;
+        world.patch(&location).bytes(CONTENT).send().await;
+        world.clock.advance(Duration::from_secs(23 * 3600));
+        assert_eq!(world.registry.expire_uploads().await.unwrap(), 0);
+        // Before the restart by its last use, after it by the age of its row.
+        let world = world.restart().await;
+        world.clock.advance(Duration::from_secs(2 * 3600));
+        assert_eq!(world.registry.expire_uploads().await.unwrap(), 1);
+        let other = world.session("a").await;
+        world.patch(&other).bytes(CONTENT).send().await;
+        world.clock.advance(Duration::from_secs(25 * 3600));
+        assert_eq!(world.registry.expire_uploads().await.unwrap(), 1);
+        for location in [location, other] {
+            world.get(&location).send().await.is(404, "BLOB_UPLOAD_UNKNOWN");
+        }
+        assert_eq!(world.files(), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn unsupported_methods_are_refused_by_name() {
     on_each(|world| async move {
         let answer = world.patch("/v2/a/blobs/uploads/").send().await;
