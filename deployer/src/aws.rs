@@ -1,7 +1,8 @@
 //! The wire of the ECS and ECR API: AWS JSON 1.1 on `POST /`.
 //!
 //! Finds the operation by `X-Amz-Target`, authenticates, checks the fields, runs it, and turns what comes back into a body and a
-//! request id. Refusals have HTTP status 400 and `__type`; what nobody expected is logged here and leaves as a ServerException.
+//! request id. Refusals have HTTP status 400 and `__type`; what nobody expected is logged here and leaves as a bare
+//! `ServerException`.
 
 pub mod fields;
 pub mod operation;
@@ -49,8 +50,8 @@ struct Refusal {
 }
 
 impl Refusal {
-    fn new(status: StatusCode, code: impl ToString, message: impl Into<String>) -> Self {
-        Self { status, code: code.to_string(), message: message.into() }
+    fn new(status: StatusCode, code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { status, code: code.into(), message: message.into() }
     }
 }
 
@@ -116,7 +117,7 @@ fn unauthenticated(error: &AwsAuthError, id: &str) -> Refusal {
 
 fn refusal(error: &EcsError, id: &str, operation: &Operation) -> Refusal {
     if let EcsError::Refused { code, message } = error {
-        return Refusal::new(StatusCode::BAD_REQUEST, code, message);
+        return Refusal::new(StatusCode::BAD_REQUEST, *code, message);
     }
     tracing::error!(%error, request.id = id, operation.name = operation.name, "{} failed", operation.name);
     let message = format!("the server could not do this; its log has the cause under request id {id}");

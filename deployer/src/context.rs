@@ -78,25 +78,27 @@ impl DeployerConfig {
     pub const HEALTHY_AFTER_DEFAULT: Duration = Duration::from_secs(10);
 }
 
+type Answer<T> = BoxFuture<'static, Result<T, String>>;
+pub type Resolve = Arc<dyn Fn(RepositoryName, Reference) -> Answer<Option<Digest>> + Send + Sync>;
+pub type ServeAssigned = Arc<dyn Fn(AssignedRequest) -> BoxFuture<'static, Response> + Send + Sync>;
+/// Name, maker, tags.
+pub type CreateRepository = Arc<dyn Fn(RepositoryName, Principal, Tags) -> Answer<Option<RepositoryEntry>> + Send + Sync>;
+/// Names, or all; after a name; at most so many.
+pub type ListRepositories =
+    Arc<dyn Fn(Option<Vec<RepositoryName>>, Option<RepositoryName>, i64) -> Answer<Vec<RepositoryEntry>> + Send + Sync>;
+pub type Tags = Vec<(String, String)>;
+
 /// What the control plane needs of the registry, injected by the composition root. Errors are for the log, not for clients.
 #[derive(Clone)]
 pub struct RegistryFunctions {
     /// The digest a tag or digest names in a repository, when both exist.
-    pub resolve: Arc<dyn Fn(RepositoryName, Reference) -> BoxFuture<'static, Result<Option<Digest>, String>> + Send + Sync>,
+    pub resolve: Resolve,
     /// Answers an agent's pull of content that is assigned to it.
-    pub serve_assigned: Arc<dyn Fn(AssignedRequest) -> BoxFuture<'static, Response> + Send + Sync>,
+    pub serve_assigned: ServeAssigned,
     /// Makes an empty repository; nothing when it exists already.
-    pub create_repository: Arc<
-        dyn Fn(RepositoryName, Principal, Vec<(String, String)>) -> BoxFuture<'static, Result<Option<RepositoryEntry>, String>>
-            + Send
-            + Sync,
-    >,
+    pub create_repository: CreateRepository,
     /// Repositories by name (those of `names` that exist, or all), after a name, at most so many.
-    pub list_repositories: Arc<
-        dyn Fn(Option<Vec<RepositoryName>>, Option<RepositoryName>, i64) -> BoxFuture<'static, Result<Vec<RepositoryEntry>, String>>
-            + Send
-            + Sync,
-    >,
+    pub list_repositories: ListRepositories,
 }
 
 /// A repository as ECR describes it.

@@ -32,6 +32,12 @@ impl fmt::Display for Code {
     }
 }
 
+impl From<Code> for String {
+    fn from(code: Code) -> String {
+        code.to_string()
+    }
+}
+
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum EcsError {
     #[error("{code}: {message}")]

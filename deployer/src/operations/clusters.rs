@@ -1,7 +1,7 @@
 //! CreateCluster, DescribeClusters, ListClusters, DeleteCluster.
 
 use super::call::Call;
-use super::{paging, references, tags};
+use super::{missing, paging, references, tags};
 use crate::aws::fields::{Field, Rule};
 use crate::context::Context;
 use crate::error::{Code, EcsError};
@@ -9,7 +9,7 @@ use crate::store;
 use crate::store::clusters::ClusterCounts;
 use api::aws::{
     self, ClusterSetting, CreateClusterRequest, CreateClusterResponse, DeleteClusterRequest, DeleteClusterResponse,
-    DescribeClustersRequest, DescribeClustersResponse, Failure, KeyValuePair, ListClustersRequest, ListClustersResponse,
+    DescribeClustersRequest, DescribeClustersResponse, KeyValuePair, ListClustersRequest, ListClustersResponse,
 };
 use model::access::{Resource, Role};
 use model::cluster::{Cluster, ClusterSettings, ClusterStatus};
@@ -95,16 +95,10 @@ pub async fn describe(call: &Call, request: DescribeClustersRequest) -> Result<D
     let mut response = DescribeClustersResponse::default();
     for text in &asked {
         let name = references::cluster(Some(text))?;
-        let found = match call.may(Role::View, &Resource::cluster(name.as_str())) {
-            true => store::clusters::get(&mut tx, &name).await?,
-            false => None,
-        };
+        let visible = call.may(Role::View, &Resource::cluster(name.as_str()));
+        let found = if visible { store::clusters::get(&mut tx, &name).await? } else { None };
         let Some(mut cluster) = found else {
-            response.failures.push(Failure {
-                arn: Some(call.context.partition.cluster(&name)),
-                reason: Some("MISSING".into()),
-                detail: None,
-            });
+            response.failures.push(missing(call.context.partition.cluster(&name)));
             continue;
         };
         if !with_tags {

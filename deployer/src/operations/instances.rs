@@ -2,13 +2,13 @@
 
 use super::call::Call;
 use super::services::require_cluster;
-use super::{paging, references, tags};
+use super::{missing, paging, references, tags};
 use crate::aws::fields::{Field, Rule};
 use crate::error::EcsError;
 use crate::store;
 use api::aws::{
-    Attribute, ContainerInstance, DescribeContainerInstancesRequest, DescribeContainerInstancesResponse, Failure,
-    ListContainerInstancesRequest, ListContainerInstancesResponse, Resource as WireResource, VersionInfo,
+    Attribute, ContainerInstance, DescribeContainerInstancesRequest, DescribeContainerInstancesResponse, ListContainerInstancesRequest,
+    ListContainerInstancesResponse, Resource as WireResource, VersionInfo,
 };
 use model::access::{Resource, Role};
 use model::ids::Partition;
@@ -56,15 +56,12 @@ pub async fn describe(call: &Call, request: DescribeContainerInstancesRequest) -
     let mut response = DescribeContainerInstancesResponse::default();
     for text in &request.container_instances {
         let id = references::instance(text, &cluster)?;
-        match store::instances::get(&mut tx, &id).await?.filter(|instance| instance.cluster == cluster) {
-            Some(instance) => {
-                let tasks = store::tasks::of_instance_unsettled(&mut tx, &id).await?;
-                response.container_instances.push(wire(&call.context.partition, &instance, &tasks));
-            }
-            None => {
-                let arn = call.context.partition.container_instance(&cluster, &id);
-                response.failures.push(Failure { arn: Some(arn), reason: Some("MISSING".into()), detail: None });
-            }
+        let found = store::instances::get(&mut tx, &id).await?.filter(|instance| instance.cluster == cluster);
+        if let Some(instance) = found {
+            let tasks = store::tasks::of_instance_unsettled(&mut tx, &id).await?;
+            response.container_instances.push(wire(&call.context.partition, &instance, &tasks));
+        } else {
+            response.failures.push(missing(call.context.partition.container_instance(&cluster, &id)));
         }
     }
     Ok(response)

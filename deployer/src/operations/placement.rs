@@ -14,7 +14,7 @@ const FIELD_BYTES_MAX: usize = 128;
 /// Fields of one strategy.
 pub const STRATEGY: &[Field] = &[("type", Rule::Only(&["random", "spread", "binpack"])), ("field", Rule::Taken)];
 /// Fields of one constraint; `memberOf` and its expressions are not there yet.
-pub const CONSTRAINT: &[Field] = &[("type", Rule::Only(&["distinctInstance"]))];
+pub const CONSTRAINT: &[Field] = &[("type", Rule::Only(&["distinctInstance"])), ("expression", Rule::Taken)];
 
 pub fn strategies(wire: Vec<aws::PlacementStrategy>) -> Result<Vec<PlacementStrategy>, EcsError> {
     if wire.len() > STRATEGIES_MAX {

@@ -8,11 +8,11 @@ pub mod update;
 pub mod view;
 
 use super::call::Call;
-use super::{paging, references, tags};
+use super::{missing, paging, references, tags};
 use crate::aws::fields::{Field, Rule};
 use crate::error::EcsError;
 use crate::store;
-use api::aws::{DescribeServicesRequest, DescribeServicesResponse, Failure, ListServicesRequest, ListServicesResponse};
+use api::aws::{DescribeServicesRequest, DescribeServicesResponse, ListServicesRequest, ListServicesResponse};
 use model::access::{Resource, Role};
 use model::cluster::ClusterStatus;
 use model::ids::ClusterName;
@@ -42,16 +42,12 @@ pub async fn describe(call: &Call, request: DescribeServicesRequest) -> Result<D
     let mut response = DescribeServicesResponse::default();
     for text in &request.services {
         let name = references::service(text, &cluster)?;
-        let found = match call.may(Role::View, &Resource::service(cluster.as_str(), name.as_str())) {
-            true => store::services::get(&mut tx, &cluster, &name).await?,
-            false => None,
-        };
-        match found {
-            Some(service) => response.services.push(view::service(&mut tx, &call.context.partition, &service, with_tags).await?),
-            None => {
-                let arn = call.context.partition.service(&cluster, &name);
-                response.failures.push(Failure { arn: Some(arn), reason: Some("MISSING".into()), detail: None });
-            }
+        let visible = call.may(Role::View, &Resource::service(cluster.as_str(), name.as_str()));
+        let found = if visible { store::services::get(&mut tx, &cluster, &name).await? } else { None };
+        if let Some(service) = found {
+            response.services.push(view::service(&mut tx, &call.context.partition, &service, with_tags).await?);
+        } else {
+            response.failures.push(missing(call.context.partition.service(&cluster, &name)));
         }
     }
     Ok(response)

@@ -6,11 +6,11 @@ pub mod view;
 
 use super::call::Call;
 use super::services::{among, require_cluster};
-use super::{paging, references, tags};
+use super::{missing, paging, references, tags};
 use crate::aws::fields::{Field, Rule};
 use crate::error::EcsError;
 use crate::store;
-use api::aws::{DescribeTasksRequest, DescribeTasksResponse, Failure, ListTasksRequest, ListTasksResponse};
+use api::aws::{DescribeTasksRequest, DescribeTasksResponse, ListTasksRequest, ListTasksResponse};
 use model::access::{Resource, Role};
 use model::ids::{ClusterName, Family, InstanceId};
 use model::task::{DesiredStatus, Task};
@@ -45,12 +45,10 @@ pub async fn describe(call: &Call, request: DescribeTasksRequest) -> Result<Desc
     for text in &request.tasks {
         let id = references::task(text, &cluster)?;
         let found = store::tasks::get(&mut tx, &id).await?.filter(|task| task.cluster == cluster && may_view(call, task));
-        match found {
-            Some(task) => response.tasks.push(view.task(&mut tx, &task, with_tags).await?),
-            None => {
-                let arn = call.context.partition.task(&cluster, &id);
-                response.failures.push(Failure { arn: Some(arn), reason: Some("MISSING".into()), detail: None });
-            }
+        if let Some(task) = found {
+            response.tasks.push(view.task(&mut tx, &task, with_tags).await?);
+        } else {
+            response.failures.push(missing(call.context.partition.task(&cluster, &id)));
         }
     }
     Ok(response)

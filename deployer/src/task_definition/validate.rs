@@ -79,7 +79,7 @@ pub fn check_override(container: &ContainerDefinition, change: &ContainerOverrid
     changed.memory = change.memory.or(changed.memory);
     changed.memory_reservation = change.memory_reservation.or(changed.memory_reservation);
     changed.command = change.command.clone().or(changed.command);
-    changed.environment = change.environment.clone();
+    changed.environment.clone_from(&change.environment);
     check_container(&format!("containerOverrides.{}", container.name), &changed, definition)
 }
 

@@ -12,7 +12,7 @@ fn outcome(document: Value) -> Result<Validated, String> {
 }
 
 /// A good document whose only container is changed by `change`.
-fn container(change: Value) -> Value {
+fn container(change: &Value) -> Value {
     let mut container = json!({"name": "app", "image": "acme/web:v1", "memory": 64});
     for (name, value) in change.as_object().unwrap() {
         container[name] = value.clone();
@@ -23,14 +23,14 @@ fn container(change: Value) -> Value {
 #[test]
 fn good_documents_are_taken() {
     for document in [
-        container(json!({})),
-        container(json!({"memory": null, "memoryReservation": 32})),
-        container(json!({"cpu": 256, "memory": 64, "memoryReservation": 32, "stopTimeout": 5, "user": "1000:1000"})),
-        container(json!({"portMappings": [{"containerPort": 80}, {"containerPort": 53, "hostPort": 53, "protocol": "udp"}]})),
-        container(json!({"healthCheck": {"command": ["CMD-SHELL", "true"], "interval": 5, "timeout": 2, "retries": 1, "startPeriod": 0}})),
-        container(json!({"linuxParameters": null, "links": [], "privileged": false, "dnsServers": [], "ulimits": []})),
+        container(&json!({})),
+        container(&json!({"memory": null, "memoryReservation": 32})),
+        container(&json!({"cpu": 256, "memory": 64, "memoryReservation": 32, "stopTimeout": 5, "user": "1000:1000"})),
+        container(&json!({"portMappings": [{"containerPort": 80}, {"containerPort": 53, "hostPort": 53, "protocol": "udp"}]})),
+        container(&json!({"healthCheck": {"command": ["CMD-SHELL", "true"], "interval": 5, "timeout": 2, "retries": 1, "startPeriod": 0}})),
+        container(&json!({"linuxParameters": null, "links": [], "privileged": false, "dnsServers": [], "ulimits": []})),
         container(
-            json!({"environment": [{"name": "A", "value": ""}], "dockerLabels": {"team": "x"}, "entryPoint": ["/app"], "command": []}),
+            &json!({"environment": [{"name": "A", "value": ""}], "dockerLabels": {"team": "x"}, "entryPoint": ["/app"], "command": []}),
         ),
         json!({"family": "web", "cpu": "0.5 vCPU", "memory": "1 GB", "requiresCompatibilities": ["EC2"], "networkMode": "bridge",
                "containerDefinitions": [{"name": "app", "image": "127.0.0.1:5000/acme/web"}]}),
@@ -89,7 +89,7 @@ fn bad_containers_are_refused_by_the_field() {
         (json!({"secrets": [{"name": "A", "valueFrom": "b"}]}), "secrets is not supported"),
         (json!({"dependsOn": [{"containerName": "a", "condition": "START"}]}), "dependsOn is not supported"),
     ] {
-        let message = outcome(container(change.clone())).expect_err(&change.to_string());
+        let message = outcome(container(&change)).expect_err(&change.to_string());
         assert!(message.contains(expected), "{change}: {message}");
     }
 }
@@ -137,5 +137,5 @@ fn what_reaches_into_the_host_is_known() {
     let host = json!({"family": "web", "volumes": [{"name": "a", "host": {"sourcePath": "/etc"}}],
                       "containerDefinitions": [{"name": "app", "image": "a", "memory": 64}]});
     assert!(super::super::wants_cluster_admin(&outcome(host).unwrap().definition).is_some());
-    assert!(super::super::wants_cluster_admin(&outcome(container(json!({}))).unwrap().definition).is_none());
+    assert!(super::super::wants_cluster_admin(&outcome(container(&json!({}))).unwrap().definition).is_none());
 }

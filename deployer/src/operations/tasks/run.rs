@@ -2,17 +2,20 @@
 
 use super::view::View;
 use crate::aws::fields::{Field, Rule};
+use crate::context::Context;
 use crate::error::{Code, EcsError};
 use crate::operations::call::Call;
 use crate::operations::services::{require_cluster, settings};
 use crate::operations::{images, placement, references, tags, task_definitions};
-use crate::rollout::run::{RunRequest, start_tasks};
+use crate::rollout::run::{RunFailure, RunRequest, Started, start_tasks};
 use crate::store;
 use api::aws::{self, Failure, RunTaskRequest, RunTaskResponse};
+use model::Timestamp;
 use model::access::{Resource, Role};
-use model::task::ContainerOverride;
+use model::task::{ContainerOverride, Task};
 use model::task_definition::{KeyValue, TaskDefinition};
-use platform::events;
+use platform::db::Tx;
+use platform::events::{self, NewEvent};
 use std::collections::BTreeSet;
 
 pub const FIELDS: &[Field] = &[
@@ -79,36 +82,32 @@ pub async fn run(call: &Call, request: RunTaskRequest) -> Result<RunTaskResponse
         .db
         .write(move |tx| {
             let (context, run, event) = (context.clone(), run.clone(), event.clone());
-            Box::pin(async move {
-                let started = match repeated(tx, &run).await? {
-                    Some(tasks) => crate::rollout::run::Started { tasks, failures: Vec::new() },
-                    None => {
-                        let started = start_tasks(&context, tx, &run, now).await?;
-                        events::append(tx, now, event).await?;
-                        started
-                    }
-                };
-                let mut view = View::new(&context.partition);
-                let mut response = RunTaskResponse::default();
-                for task in &started.tasks {
-                    response.tasks.push(view.task(tx, task, true).await?);
-                }
-                let failure = |failure: crate::rollout::run::RunFailure| Failure {
-                    arn: failure.arn,
-                    reason: Some(failure.reason),
-                    detail: failure.detail,
-                };
-                response.failures = started.failures.into_iter().map(failure).collect();
-                Ok::<_, EcsError>(response)
-            })
+            Box::pin(async move { start(&context, tx, &run, event, now).await })
         })
         .await?;
     call.context.orders_wake.wake();
     Ok(response)
 }
 
+async fn start(context: &Context, tx: &mut Tx, run: &RunRequest, event: NewEvent, now: Timestamp) -> Result<RunTaskResponse, EcsError> {
+    let started = if let Some(tasks) = repeated(tx, run).await? {
+        Started { tasks, failures: Vec::new() }
+    } else {
+        events::append(tx, now, event).await?;
+        start_tasks(context, tx, run, now).await?
+    };
+    let mut view = View::new(&context.partition);
+    let mut response = RunTaskResponse::default();
+    for task in &started.tasks {
+        response.tasks.push(view.task(tx, task, true).await?);
+    }
+    let failure = |failure: RunFailure| Failure { arn: failure.arn, reason: Some(failure.reason), detail: failure.detail };
+    response.failures = started.failures.into_iter().map(failure).collect();
+    Ok(response)
+}
+
 /// The tasks that an earlier call with the same client token started, when there was one.
-async fn repeated(tx: &mut platform::db::Tx, run: &RunRequest) -> Result<Option<Vec<model::task::Task>>, EcsError> {
+async fn repeated(tx: &mut Tx, run: &RunRequest) -> Result<Option<Vec<Task>>, EcsError> {
     let Some(token) = &run.client_token else { return Ok(None) };
     let tasks = store::tasks::of_client_token(tx, &run.cluster, token).await?;
     match tasks.first() {
