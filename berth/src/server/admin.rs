@@ -92,12 +92,14 @@ fn chosen(variable: impl Fn(&str) -> Option<String>) -> AdminFile {
     }
 }
 
-/// Once, at the first start. Not through the log, which may be kept.
+/// Once, at the first start. Not through the log, which may be kept; and only a password that nobody chose.
 fn announce(file: &AdminFile, data_dir: &Path) {
+    let chosen = std::env::var("BERTH_ADMIN_PASSWORD").is_ok_and(|password| password == file.password);
+    let password = if chosen { "that was given" } else { file.password.as_str() };
     crate::output::remark(&format!(
         "first administrator: {} with password {}   (shown this once; saved in {})",
         file.user,
-        file.password,
+        password,
         AdminFile::path(data_dir).display()
     ));
 }
