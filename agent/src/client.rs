@@ -15,7 +15,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 /// A poll stays open for [`POLL_SECS_MAX`]; one that is still silent after this sits on a dead connection.
 const POLL_TIMEOUT: Duration = Duration::from_secs(POLL_SECS_MAX + 5);
 /// Longest silence while an image or its headers stream.
-const STREAM_READ_TIMEOUT: Duration = Duration::from_secs(60);
+const STREAM_READ_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Why a call did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -116,13 +116,7 @@ impl HttpServer {
     }
 
     /// Sends log bytes until the stream ends or the receiver goes away; or why there are none.
-    pub async fn send_logs(
-        &self,
-        id: &str,
-        body: reqwest::Body,
-        problem: Option<String>,
-        at_most: Duration,
-    ) -> Result<(), ClientError> {
+    pub async fn send_logs(&self, id: &str, body: reqwest::Body, problem: Option<String>, at_most: Duration) -> Result<(), ClientError> {
         let mut request = self.calls.post(format!("{}/agent/v1/logs/{id}", self.base)).body(body).timeout(at_most);
         if let Some(problem) = problem {
             request = request.header(LOG_PROBLEM_HEADER, problem);

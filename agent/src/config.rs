@@ -11,7 +11,7 @@ pub const PULLS_AT_ONCE: usize = 4;
 /// How often all labelled containers are listed, to heal missed events.
 pub const LIST_PERIOD: Duration = Duration::from_secs(10);
 /// How long containers of a settled task are kept for a look at them.
-pub const SETTLED_KEEP: Duration = Duration::from_secs(600);
+pub const SETTLED_KEEP: Duration = Duration::from_mins(10);
 /// Most settled tasks kept on a host, whatever their age.
 pub const SETTLED_KEPT_MAX: usize = 50;
 /// Longest time a person may follow logs through one request.

@@ -95,9 +95,25 @@ pub fn pull_problem(error: &RuntimeError) -> PullProblem {
     } else if has(&["denied", "unauthorized", "forbidden", "authentication required", "no basic auth credentials"]) {
         PullProblem::Denied
     } else if has(&[
-        "connection refused", "no such host", "i/o timeout", "deadline exceeded", "tls handshake", "timeout", "eof", "connection reset",
-        "network is unreachable", "temporary failure", "server misbehaving", "service unavailable", "bad gateway", "gateway timeout",
-        "toomanyrequests", "too many requests", "received unexpected http status: 5", "no route to host", "request canceled",
+        "connection refused",
+        "no such host",
+        "i/o timeout",
+        "deadline exceeded",
+        "tls handshake",
+        "timeout",
+        "eof",
+        "connection reset",
+        "network is unreachable",
+        "temporary failure",
+        "server misbehaving",
+        "service unavailable",
+        "bad gateway",
+        "gateway timeout",
+        "toomanyrequests",
+        "too many requests",
+        "received unexpected http status: 5",
+        "no route to host",
+        "request canceled",
     ]) {
         PullProblem::Unreachable
     } else {
@@ -142,7 +158,11 @@ mod tests {
             (404, "pull access denied for acme/web, repository does not exist or may require 'docker login'", PullProblem::NotFound),
             (500, "denied: user:bob may not pull", PullProblem::Denied),
             (500, "Head \"https://r.io/v2/x/manifests/y\": unauthorized: authentication required", PullProblem::Denied),
-            (500, "Get \"https://registry-1.docker.io/v2/\": dial tcp: lookup registry-1.docker.io: no such host", PullProblem::Unreachable),
+            (
+                500,
+                "Get \"https://registry-1.docker.io/v2/\": dial tcp: lookup registry-1.docker.io: no such host",
+                PullProblem::Unreachable,
+            ),
             (500, "Get \"http://127.0.0.1:9/v2/\": dial tcp 127.0.0.1:9: connect: connection refused", PullProblem::Unreachable),
             (200, "unexpected EOF", PullProblem::Unreachable),
             (200, "failed to register layer: write /x: no space left on device", PullProblem::NoSpace),

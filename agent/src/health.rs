@@ -101,7 +101,7 @@ mod tests {
 
         let mut verdict = Verdict::new(policy(), HealthStatus::Unknown);
         assert_eq!(fail_every_second(&mut verdict, 200), Some(90), "three intervals, as Docker would take");
-        let mut verdict = Verdict::new(Policy { start_period: Duration::from_secs(60), ..policy() }, HealthStatus::Unknown);
+        let mut verdict = Verdict::new(Policy { start_period: Duration::from_mins(1), ..policy() }, HealthStatus::Unknown);
         assert_eq!(fail_every_second(&mut verdict, 200), Some(150));
     }
 

@@ -6,7 +6,6 @@ use crate::membership::Membership;
 use crate::tls;
 use api::agent::{JoinRequest, JoinResponse};
 
-
 /// Why joining failed.
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
@@ -55,4 +54,3 @@ pub async fn join(config: &AgentConfig, token: &JoinToken) -> Result<Membership,
         former_control_planes: Vec::new(),
     })
 }
-

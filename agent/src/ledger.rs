@@ -77,7 +77,7 @@ impl Ledger {
                 std::fs::remove_file(&path)?;
             } else if name == SERVER {
                 loaded.server = read(&path)?.unwrap_or_default();
-            } else if name.starts_with("task-") && name.ends_with(".json") {
+            } else if name.starts_with("task-") && path.extension().is_some_and(|kind| kind == "json") {
                 loaded.records.extend(read::<TaskRecord>(&path)?);
             }
         }

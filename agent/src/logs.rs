@@ -60,13 +60,13 @@ fn lines<R: Runtime>(
         let output = engine.runtime().logs(&id, &options);
         // A container that is gone has no more to say; that is no reason to cut off the others.
         let output = output.or_else(|error| std::future::ready(if error.is_not_found() { Ok(Bytes::new()) } else { Err(error) }));
-        if several { prefixed(output.boxed(), name) } else { output.boxed() }
+        if several { prefixed(output.boxed(), &name) } else { output.boxed() }
     });
     futures_util::stream::select_all(streams.collect::<Vec<_>>()).boxed()
 }
 
 /// Whole lines, each beginning with the container's name.
-fn prefixed(output: BoxStream<'static, Result<Bytes, RuntimeError>>, name: String) -> BoxStream<'static, Result<Bytes, RuntimeError>> {
+fn prefixed(output: BoxStream<'static, Result<Bytes, RuntimeError>>, name: &str) -> BoxStream<'static, Result<Bytes, RuntimeError>> {
     let prefix = format!("{name} | ");
     let state = (output, BytesMut::new(), false);
     let lines = futures_util::stream::unfold(state, move |(mut output, mut rest, ended)| {
@@ -111,7 +111,7 @@ mod tests {
     #[tokio::test]
     async fn lines_of_several_containers_carry_their_names() {
         let chunks = [&b"one\ntw"[..], b"o\n", b"three"].map(|chunk| Ok(Bytes::from_static(chunk)));
-        let output = prefixed(futures_util::stream::iter(chunks).boxed(), "app".to_owned());
+        let output = prefixed(futures_util::stream::iter(chunks).boxed(), "app");
         let text: Vec<Bytes> = output.try_collect().await.unwrap();
         assert_eq!(text.concat(), b"app | one\napp | two\napp | three\n");
     }

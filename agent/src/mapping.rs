@@ -5,9 +5,7 @@
 //! runs the one of the task definition itself. Output is kept by `json-file` with a bound, so that a chatty container cannot fill the disk.
 
 use crate::failure::{FailureKind, LaunchFailure};
-use crate::runtime::{
-    LABEL_CLUSTER, LABEL_CONTAINER, LABEL_CONTROL_PLANE, LABEL_GROUP, LABEL_TASK, LABEL_TASK_ARN, LABEL_TASK_DEFINITION,
-};
+use crate::runtime::{LABEL_CLUSTER, LABEL_CONTAINER, LABEL_CONTROL_PLANE, LABEL_GROUP, LABEL_TASK, LABEL_TASK_ARN, LABEL_TASK_DEFINITION};
 use api::agent::TaskOrder;
 use bollard::models::{
     ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount, MountType, MountVolumeOptions, PortBinding, PortMap,
@@ -150,7 +148,8 @@ fn mounts(order: &TaskOrder, definition: &ContainerDefinition) -> Result<(Vec<Mo
         let refuse = |text: String| LaunchFailure { container: definition.name.clone(), kind: FailureKind::HostConfig, text };
         let (source, target) = endpoints(point).ok_or_else(|| refuse("a mount point needs sourceVolume and containerPath".to_owned()))?;
         let volume = order.definition.volumes.iter().find(|volume| volume.name == source);
-        let volume = volume.ok_or_else(|| refuse(format!("mount point names volume `{source}`, which the task definition does not have")))?;
+        let volume =
+            volume.ok_or_else(|| refuse(format!("mount point names volume `{source}`, which the task definition does not have")))?;
         match volume.host.as_ref().and_then(|host| host.source_path.as_deref()).filter(|path| !path.is_empty()) {
             Some(path) if path.contains(':') || target.contains(':') => {
                 return Err(refuse(format!("a path with `:` cannot be mounted: {path} at {target}")));
@@ -197,7 +196,7 @@ mod tests {
         serde_json::to_value(body).unwrap()
     }
 
-    fn with(container: Value) -> Value {
+    fn with(container: &Value) -> Value {
         let mut whole = json!({"name": "app", "image": "x"});
         whole.as_object_mut().unwrap().extend(container.as_object().unwrap().clone());
         json!({"family": "web", "containerDefinitions": [whole], "volumes": [
@@ -206,7 +205,7 @@ mod tests {
 
     #[test]
     fn every_field_arrives_where_docker_expects_it() {
-        for (definition, pointer, expected) in [
+        for (definition, pointer, expected) in &[
             (json!({}), "/Image", json!("img@sha256:1")),
             (json!({}), "/Healthcheck/Test", json!(["NONE"])),
             (json!({}), "/HostConfig/CpuShares", json!(2)),
@@ -232,7 +231,11 @@ mod tests {
                 "/HostConfig/PortBindings/53~1udp/0",
                 json!({"HostIp": "0.0.0.0", "HostPort": "5353"}),
             ),
-            (json!({"mountPoints": [{"sourceVolume": "data", "containerPath": "/d"}]}), "/HostConfig/Mounts/0/Source", json!("berth-web-data")),
+            (
+                json!({"mountPoints": [{"sourceVolume": "data", "containerPath": "/d"}]}),
+                "/HostConfig/Mounts/0/Source",
+                json!("berth-web-data"),
+            ),
             (
                 json!({"mountPoints": [{"sourceVolume": "data", "containerPath": "/d", "readOnly": true}]}),
                 "/HostConfig/Mounts/0/ReadOnly",
@@ -245,17 +248,20 @@ mod tests {
                 json!(["/etc/x:/e:ro"]),
             ),
         ] {
-            let body = mapped(&with(definition.clone()), &json!([]));
-            assert_eq!(body.pointer(pointer), Some(&expected), "{definition} at {pointer}: {body}");
+            let body = mapped(&with(definition), &json!([]));
+            assert_eq!(body.pointer(pointer), Some(expected), "{definition} at {pointer}: {body}");
         }
     }
 
     #[test]
     fn an_override_replaces_what_it_names_and_nothing_else() {
-        let definition = with(json!({"command": ["a"], "cpu": 10, "memory": 64, "memoryReservation": 32,
+        let definition = with(&json!({"command": ["a"], "cpu": 10, "memory": 64, "memoryReservation": 32,
             "environment": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]}));
-        let body = mapped(&definition, &json!([{"name": "app", "command": ["z"], "cpu": 20, "memory": 128, "memoryReservation": 100,
-            "environment": [{"name": "B", "value": "3"}]}, {"name": "other", "command": ["no"]}]));
+        let body = mapped(
+            &definition,
+            &json!([{"name": "app", "command": ["z"], "cpu": 20, "memory": 128, "memoryReservation": 100,
+            "environment": [{"name": "B", "value": "3"}]}, {"name": "other", "command": ["no"]}]),
+        );
         assert_eq!(body["Cmd"], json!(["z"]));
         assert_eq!(body["Env"], json!(["A=1", "B=3"]));
         assert_eq!(body["HostConfig"]["CpuShares"], json!(20));
@@ -266,7 +272,7 @@ mod tests {
     #[test]
     fn only_a_bridge_publishes_ports() {
         for (mode, published) in [("bridge", true), ("host", false), ("none", false)] {
-            let mut definition = with(json!({"portMappings": [{"containerPort": 80, "hostPort": 80}]}));
+            let mut definition = with(&json!({"portMappings": [{"containerPort": 80, "hostPort": 80}]}));
             definition["networkMode"] = json!(mode);
             let body = mapped(&definition, &json!([]));
             assert_eq!(body["HostConfig"]["NetworkMode"], json!(mode));
@@ -283,7 +289,7 @@ mod tests {
             json!({"sourceVolume": "odd", "containerPath": "/d"}),
             json!({"containerPath": "/d"}),
         ] {
-            let order = order_with(1, with(json!({"mountPoints": [point]})));
+            let order = order_with(1, with(&json!({"mountPoints": [point]})));
             let failure = create_body(&order, &order.definition.container_definitions[0], "plane", "x").unwrap_err();
             assert_eq!(failure.kind, FailureKind::HostConfig, "{point}");
         }
@@ -291,7 +297,7 @@ mod tests {
 
     #[test]
     fn a_container_is_named_after_family_revision_container_and_task() {
-        let order = order_with(0xabc, with(json!({})));
+        let order = order_with(0xabc, with(&json!({})));
         assert_eq!(container_name(&order, "app"), "berth-web-1-app-000000000000");
     }
 }

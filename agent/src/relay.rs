@@ -80,7 +80,9 @@ async fn answer(State(relay): State<Relay>, request: Request) -> Response {
         return refusal(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", "the relay only pulls");
     }
     match parse(request.uri.path()) {
-        Some(content) if content.repository.as_str() == repository => forward(&relay.server, &content, request.method, &request.headers).await,
+        Some(content) if content.repository.as_str() == repository => {
+            forward(&relay.server, &content, request.method, &request.headers).await
+        }
         Some(_) => refusal(StatusCode::FORBIDDEN, "DENIED", "this login is for another repository"),
         None => refusal(StatusCode::NOT_FOUND, "NAME_INVALID", "the relay serves manifests and blobs by digest"),
     }
@@ -151,7 +153,9 @@ mod tests {
         let content = parse(&format!("/v2/acme/team/web/manifests/{digest}")).unwrap();
         assert_eq!((content.repository.as_str(), content.kind), ("acme/team/web", "manifests"));
         assert_eq!(parse(&format!("/v2/web/blobs/{digest}")).unwrap().kind, "blobs");
-        for bad in ["/v2/", "/v2/web/manifests/latest", "/v2/web/tags/list", &format!("/v2/../x/blobs/{digest}"), &format!("/web/blobs/{digest}")] {
+        for bad in
+            ["/v2/", "/v2/web/manifests/latest", "/v2/web/tags/list", &format!("/v2/../x/blobs/{digest}"), &format!("/web/blobs/{digest}")]
+        {
             assert_eq!(parse(bad), None, "{bad}");
         }
     }

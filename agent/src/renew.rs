@@ -9,7 +9,7 @@ use model::{Clock, Timestamp, clock::SystemClock};
 use std::time::Duration;
 
 /// How often the age of the certificate is looked at; also the pause after a renewal that failed.
-const LOOK: Duration = Duration::from_secs(600);
+const LOOK: Duration = Duration::from_mins(10);
 
 #[derive(Debug, thiserror::Error)]
 enum RenewError {

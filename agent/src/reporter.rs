@@ -178,13 +178,8 @@ mod tests {
     #[test]
     fn unknown_containers_are_sent_whole_and_only_when_they_change() {
         let outbox = Outbox::new(Failpoint::default());
-        let unknown = |id: &str| UnknownContainer {
-            runtime_id: id.into(),
-            name: id.into(),
-            task_id: None,
-            image: "x".into(),
-            status: "Up".into(),
-        };
+        let unknown =
+            |id: &str| UnknownContainer { runtime_id: id.into(), name: id.into(), task_id: None, image: "x".into(), status: "Up".into() };
         outbox.publish_unknown(Vec::new());
         assert!(outbox.next().is_none());
         outbox.publish_unknown(vec![unknown("a"), unknown("b")]);

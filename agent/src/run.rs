@@ -42,13 +42,12 @@ pub async fn run(config: AgentConfig, stopping: CancellationToken) -> Result<(),
     let mut membership = membership::load(&config.data_dir).map_err(in_data_dir)?;
     let mut can_rejoin = config.join().is_some();
     loop {
-        let current = match membership.take().filter(|known| !wants_another(&config, known, can_rejoin)) {
-            Some(known) => known,
-            None => {
-                can_rejoin = false;
-                let Some(joined) = join_until(&config, &stopping).await? else { return Ok(()) };
-                membership::store(&config.data_dir, joined).map_err(in_data_dir)?
-            }
+        let current = if let Some(known) = membership.take().filter(|known| !wants_another(&config, known, can_rejoin)) {
+            known
+        } else {
+            can_rejoin = false;
+            let Some(joined) = join_until(&config, &stopping).await? else { return Ok(()) };
+            membership::store(&config.data_dir, joined).map_err(in_data_dir)?
         };
         match serve(&config, &current, can_rejoin, &stopping).await? {
             None => return Ok(()),

@@ -17,7 +17,7 @@ const RETRY_MIN: Duration = Duration::from_millis(100);
 /// Longest pause, until the server has said its heartbeat.
 const RETRY_MAX: Duration = Duration::from_secs(5);
 /// Pause between attempts with a certificate that the server does not take.
-const REVOKED_RETRY: Duration = Duration::from_secs(60);
+const REVOKED_RETRY: Duration = Duration::from_mins(1);
 /// Bounds of the heartbeat a server may ask for.
 const HEARTBEAT_MS_MIN: u64 = 100;
 const HEARTBEAT_MS_MAX: u64 = 60_000;

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 /// Longest a command that outlived its timeout is waited for before another is run beside it.
-const HUNG_MAX: Duration = Duration::from_secs(600);
+const HUNG_MAX: Duration = Duration::from_mins(10);
 
 /// Task, container.
 type Key = (TaskId, String);

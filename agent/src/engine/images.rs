@@ -7,8 +7,8 @@
 use super::Engine;
 use crate::config::PULLS_AT_ONCE;
 use crate::failure::{FailureKind, LaunchFailure, pull_problem, pull_text};
-use crate::runtime::{PullCredential, Runtime, RuntimeError};
 use crate::random;
+use crate::runtime::{PullCredential, Runtime, RuntimeError};
 use model::ImageReference;
 use model::name::Digest;
 use model::task::ResolvedImage;
@@ -23,9 +23,9 @@ use tokio_util::sync::CancellationToken;
 const PULL_ATTEMPTS: u32 = 3;
 const PULL_RETRY: Duration = Duration::from_secs(1);
 /// A tag that was just pulled is not asked for again so soon.
-const FRESH: Duration = Duration::from_secs(60);
+const FRESH: Duration = Duration::from_mins(1);
 /// How long the copy on this host is used without asking, after its registry could not be reached.
-const OFFLINE: Duration = Duration::from_secs(300);
+const OFFLINE: Duration = Duration::from_mins(5);
 /// Longest wait for a registry when there is a copy on this host.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(20);
 /// Most image names remembered for the two rules above.
@@ -104,13 +104,7 @@ pub(super) struct Source {
 
 impl Images {
     pub fn new(relay: Arc<RelayAccess>) -> Self {
-        Self {
-            relay,
-            host: Mutex::default(),
-            pulls: Semaphore::new(PULLS_AT_ONCE),
-            locks: Mutex::default(),
-            trusted: Mutex::default(),
-        }
+        Self { relay, host: Mutex::default(), pulls: Semaphore::new(PULLS_AT_ONCE), locks: Mutex::default(), trusted: Mutex::default() }
     }
 
     pub fn set_host(&self, host: &str) {

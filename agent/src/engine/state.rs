@@ -23,6 +23,7 @@ pub(super) struct Tracked {
 
 /// Everything in memory.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and none excludes another")]
 pub(super) struct State {
     pub tasks: BTreeMap<TaskId, Tracked>,
     /// Labelled containers by Docker id, as last listed.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::record::tests::{order_of_two, order_with};
-use crate::runtime::fake::{Call, Deed, Fault, FakeDocker};
+use crate::runtime::fake::{Call, Deed, FakeDocker, Fault};
 use crate::runtime::{LABEL_CONTAINER, LABEL_CONTROL_PLANE, LABEL_TASK};
 use api::agent::TaskOrder;
 use model::clock::SystemClock;
@@ -136,7 +136,12 @@ async fn each_failure_to_start_has_its_name() {
     let refuse = |status, text: &str| Fault::Refuse(status, text.to_owned());
     for (call, fault, times, expected) in [
         (Call::Create, refuse(400, "invalid mount config"), 1, "CannotCreateContainerError: Error response from daemon: invalid mount"),
-        (Call::Start, refuse(500, "OCI runtime create failed: no such file"), 1, "CannotStartContainerError: Error response from daemon: OCI"),
+        (
+            Call::Start,
+            refuse(500, "OCI runtime create failed: no such file"),
+            1,
+            "CannotStartContainerError: Error response from daemon: OCI",
+        ),
         (Call::Start, refuse(500, "Bind for 0.0.0.0:80 failed: port is already allocated"), 50, "CannotStartContainerError: "),
         (Call::Start, Fault::Silence { happened: false }, 3, "DockerTimeoutError: Could not transition to started"),
         (Call::Create, Fault::Silence { happened: false }, 3, "DockerTimeoutError: Could not transition to created"),
@@ -182,7 +187,8 @@ async fn an_own_image_is_pulled_once_by_digest_through_the_relay() {
     life.engine.set_image_host("r.io");
     let orders: Vec<TaskOrder> = (1..8_u128)
         .map(|id| {
-            let mut order = order_with(id << 80, json!({"family": "web", "containerDefinitions": [{"name": "app", "image": "acme/web:v1"}]}));
+            let mut order =
+                order_with(id << 80, json!({"family": "web", "containerDefinitions": [{"name": "app", "image": "acme/web:v1"}]}));
             let image = order.images.get_mut("app").unwrap();
             (image.repository, image.digest) = (Some("acme/web".into()), Some(digest.parse().unwrap()));
             order
@@ -225,7 +231,7 @@ async fn an_engine_that_was_stopped_and_is_back_means_stopped_tasks_not_lost_one
     docker.set_down(true);
     let waiting = order_of_two(5 << 80);
     life.engine.take(&answer(vec![waiting.clone()])).unwrap();
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
     assert_eq!(life.engine.record(&order.task_id).unwrap().status(), TaskStatus::Running, "nobody knows better");
     assert_eq!(life.engine.record(&waiting.task_id).unwrap().status(), TaskStatus::Pending, "not failed: not tried");
     docker.set_down(false);
@@ -248,7 +254,7 @@ async fn what_the_server_does_not_know_is_reported_and_kept() {
     reach(&life.engine, &order.task_id, TaskStatus::Running).await;
     life.engine.take(&PollResponse { unknown: vec![order.task_id.clone()], ..answer(Vec::new()) }).unwrap();
     docker.kill("berth-web-1-app-000000000000", 1, true);
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
     assert!(docker.running().contains("berth-web-1-side-000000000000"), "nothing of an unknown task is stopped");
     assert_eq!(docker.running().len(), 4);
     assert!(!docker.journal().iter().any(|deed| matches!(deed, Deed::Stopped(_) | Deed::Removed(_))));
@@ -369,7 +375,7 @@ async fn play(turns: Vec<Turn>) {
             }
         }
     }
-    tokio::time::sleep(Duration::from_secs(120)).await;
+    tokio::time::sleep(Duration::from_mins(2)).await;
     judge(&docker, &life, &orders, &disturbed);
 }
 

@@ -21,15 +21,15 @@ use std::time::Duration;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-const LIST_TIMEOUT: Duration = Duration::from_secs(60);
-const CREATE_TIMEOUT: Duration = Duration::from_secs(60);
+const LIST_TIMEOUT: Duration = Duration::from_mins(1);
+const CREATE_TIMEOUT: Duration = Duration::from_mins(1);
 /// ECS gives a start three minutes.
-const START_TIMEOUT: Duration = Duration::from_secs(180);
+const START_TIMEOUT: Duration = Duration::from_mins(3);
 /// On top of the container's own grace.
-const STOP_TIMEOUT: Duration = Duration::from_secs(60);
-const REMOVE_TIMEOUT: Duration = Duration::from_secs(60);
+const STOP_TIMEOUT: Duration = Duration::from_mins(1);
+const REMOVE_TIMEOUT: Duration = Duration::from_mins(1);
 /// Longest silence of a pull: Docker reports progress several times a second while anything moves.
-const PULL_SILENCE_MAX: Duration = Duration::from_secs(120);
+const PULL_SILENCE_MAX: Duration = Duration::from_mins(2);
 /// bollard's own limit; each call here has a shorter one.
 const CLIENT_TIMEOUT_SECS: u64 = 4 * 3600;
 /// A command's exit code can lag a moment behind the end of its output.
