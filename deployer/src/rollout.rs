@@ -16,6 +16,8 @@ pub mod plan;
 pub mod run;
 mod words;
 
+pub use cleanup::run as cleanup;
+
 use crate::context::Context;
 use platform::lifecycle::Lifecycle;
 use platform::wake::Wake;

@@ -1,4 +1,5 @@
 //! The ECS and ECR API through its router, on real databases, with real identity and a registry in memory.
+#![expect(clippy::unwrap_used, reason = "helpers of tests: what is not there fails the test")]
 
 mod clusters;
 mod ecr;
