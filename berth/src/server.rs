@@ -21,11 +21,12 @@ use deployer::{Deployer, DeployerConfig};
 use identity::{Authority, Identity, IdentityConfig};
 use model::Clock;
 use model::clock::SystemClock;
-use platform::db::Db;
+use platform::db::{Db, DbError};
 use platform::lifecycle::Lifecycle;
 use platform::metrics::Metrics;
 use registry::{Registry, RegistryConfig};
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -52,7 +53,7 @@ async fn serve(mut args: ServerArgs) -> Result<()> {
     let config = Config::from_args(&args)?;
     private_folder(&config.data_dir)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let db = Db::open(&config.database).await.map_err(failed("cannot open the database"))?;
+    let db = Db::open(&config.database).await.map_err(|error| cannot_open(&error))?;
     let fixed = fixed::load(&db, config.account_id.as_deref(), config.region.as_deref()).await?;
     let epoch = platform::settings::next_epoch(&db, clock.now()).await.map_err(failed("cannot take an epoch"))?;
     let identity = open_identity(&config, &db, &clock).await?;
@@ -102,12 +103,14 @@ async fn bind(args: &mut ServerArgs) -> Result<(TcpListener, TcpListener)> {
     Ok((public, agents))
 }
 
-async fn bind_one(address: std::net::SocketAddr, flag: &str) -> Result<TcpListener> {
-    platform::http::bind(address).await.map_err(|error| {
-        Failure::error(format!("cannot listen on {address}"))
-            .why(error)
-            .next(format!("choose another address with {flag} IP:PORT, or stop what uses it"))
-    })
+async fn bind_one(address: SocketAddr, flag: &str) -> Result<TcpListener> {
+    platform::http::bind(address).await.map_err(|error| cannot_listen(address, flag, &error))
+}
+
+/// The address is taken, or not this host's.
+pub fn cannot_listen(address: SocketAddr, flag: &str, error: &std::io::Error) -> Failure {
+    let next = format!("choose another address with {flag} IP:PORT, or stop what uses it");
+    Failure::error(format!("cannot listen on {address}")).why(error).next(next)
 }
 
 fn private_folder(folder: &Path) -> Result<()> {
@@ -179,6 +182,14 @@ fn public_tls(config: &Config, authority: &Authority) -> Result<Option<Arc<rustl
 fn agents_tls(config: &Config, authority: &Authority) -> Result<Arc<rustls::ServerConfig>> {
     let issued = authority.issue_server(&config.agent_hosts).map_err(failed("cannot issue a certificate"))?;
     tls::agents(issued.chain_pem.as_bytes(), issued.key_pem.as_bytes(), authority.authority_pem().as_bytes())
+}
+
+fn cannot_open(error: &DbError) -> Failure {
+    let failure = Failure::error("cannot open the database").why(error);
+    match error {
+        DbError::Locked(_) => failure.next("stop that server, or choose another folder with --data-dir DIR"),
+        _ => failure.next("check --database and --data-dir"),
+    }
 }
 
 /// Names what could not be done, with the reason.

@@ -56,6 +56,7 @@ pub async fn run(args: UpArgs, out: Output) -> Result<u8> {
         return Err(Failure::usage("`berth up` needs ports of its own choice: a server that is restarted has to come back on the same")
             .next("write --listen 127.0.0.1:5000"));
     }
+    ports_are_free(&config)?;
     platform::telemetry::start(&std::env::var("BERTH_LOG").unwrap_or_else(|_| "info".into()), is_json_log());
     let executable = std::env::current_exe().map_err(|error| Failure::error("cannot find this program").why(error))?;
     let stopping = CancellationToken::new();
@@ -176,6 +177,14 @@ async fn wait_until_ready(config: &Config) -> Result<()> {
     tokio::time::timeout(Duration::from_secs(READY_SECS_MAX), asking).await.map_err(|_| {
         Failure::error(format!("the server is not ready after {READY_SECS_MAX} s")).why("its log above says what it waits for")
     })
+}
+
+/// Looks before the server is started: another one on the port would answer for it.
+fn ports_are_free(config: &Config) -> Result<()> {
+    for (address, flag) in [(config.listen, "--listen"), (config.agent_listen, "--agent-listen")] {
+        std::net::TcpListener::bind(address).map_err(|error| crate::server::cannot_listen(address, flag, &error))?;
+    }
+    Ok(())
 }
 
 /// SIGTERM or Ctrl-C.
