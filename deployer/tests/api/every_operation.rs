@@ -149,7 +149,7 @@ fn service_examples() -> Vec<Example> {
         Example {
             operation: "CreateService",
             request: |_| json!({"serviceName": "new", "taskDefinition": "web", "desiredCount": 1}),
-            needs: vec![service(Role::Operate, "new"), family(Role::View), pull()],
+            needs: vec![service(Role::Operate, "new"), pull()],
             denied: Denied::Refused,
             bad: vec![
                 (json!({"taskDefinition": "web", "desiredCount": 1}), INVALID),
@@ -166,7 +166,7 @@ fn service_examples() -> Vec<Example> {
         Example {
             operation: "UpdateService",
             request: |_| json!({"service": "web", "taskDefinition": "web:2", "desiredCount": 2}),
-            needs: vec![service(Role::Deploy, "web"), family(Role::View), pull()],
+            needs: vec![service(Role::Deploy, "web"), pull()],
             denied: Denied::Refused,
             bad: vec![
                 (json!({"service": "unknown", "desiredCount": 1}), "ServiceNotFoundException"),

@@ -44,7 +44,6 @@ pub async fn create(call: &Call, request: CreateServiceRequest) -> Result<Create
     let resource = Resource::service(cluster.as_str(), name.as_str());
     call.require(Role::Operate, &resource)?;
     let registered = task_definitions::find_active(call, request.task_definition.as_deref().unwrap_or_default()).await?;
-    call.require(Role::View, &Resource::family(registered.id.family.as_str()))?;
     images::require_pull(call, &registered.images)?;
     images::require_host_access(call, &cluster, &registered.definition)?;
     let service = new_service(call, &cluster, request, registered.id)?;

