@@ -28,7 +28,7 @@ use tokio::sync::Mutex;
 /// The planner looks at least this often.
 const PASS_PERIOD: Duration = Duration::from_secs(1);
 /// Stopped tasks are looked through this often.
-const CLEANUP_PERIOD: Duration = Duration::from_secs(60);
+const CLEANUP_PERIOD: Duration = Duration::from_mins(1);
 
 /// Starts the planner and the cleanup of stopped tasks.
 pub fn start(context: &Arc<Context>, lifecycle: &Lifecycle) {

@@ -25,11 +25,7 @@ impl FromRef<Api> for Identity {
 }
 
 pub fn router(context: Arc<Context>) -> OpenApiRouter {
-    OpenApiRouter::new()
-        .routes(routes!(logs::logs))
-        .routes(routes!(events::list))
-        .routes(routes!(unknown::list))
-        .with_state(Api(context))
+    OpenApiRouter::new().routes(routes!(logs::logs)).routes(routes!(events::list)).routes(routes!(unknown::list)).with_state(Api(context))
 }
 
 /// A database that does not answer is logged here and told as no more than that.

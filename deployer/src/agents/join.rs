@@ -60,12 +60,7 @@ pub async fn renew(
 }
 
 /// Uses up the token, makes the instance and records its certificate: all or nothing.
-async fn write_join(
-    tx: &mut Tx,
-    request: &JoinRequest,
-    certificate: &AgentCertificate,
-    now: Timestamp,
-) -> Result<ClusterName, Refusal> {
+async fn write_join(tx: &mut Tx, request: &JoinRequest, certificate: &AgentCertificate, now: Timestamp) -> Result<ClusterName, Refusal> {
     let refuse = |message: &str| Refusal::new(AgentErrorCode::JoinToken, message);
     let cluster = join_tokens::consume(tx, &request.token, now).await?;
     let cluster = cluster.ok_or_else(|| refuse("the join token is wrong, used or expired"))?;

@@ -66,8 +66,8 @@ async fn write(
 ) -> Result<Changes, DbError> {
     let mut changes = Changes::default();
     for report in &request.tasks {
-        let (changed, settled) = write_task(tx, instance, report, now, healthy_after).await?;
-        changes.tasks += usize::from(changed);
+        let (is_new, settled) = write_task(tx, instance, report, now, healthy_after).await?;
+        changes.tasks += usize::from(is_new);
         changes.settled += usize::from(settled);
     }
     write_unknown(tx, instance, &request.unknown, now).await?;

@@ -115,7 +115,7 @@ mod tests {
         for secs in [10, 15, 19] {
             assert!(agents.sweep(at(secs), LEASE).is_empty(), "after {secs} s");
         }
-        assert_eq!(agents.sweep(at(20), LEASE), [id.clone()]);
+        assert_eq!(agents.sweep(at(20), LEASE), std::slice::from_ref(&id));
         assert!(agents.sweep(at(30), LEASE).is_empty());
         assert!(!agents.hear(&id, at(31)), "it has to register again");
     }
@@ -126,7 +126,7 @@ mod tests {
         let start = Timestamp::from_secs(10_000);
         agents.registered(&id, start);
         assert!(agents.sweep(start, LEASE).is_empty());
-        let hour = Duration::from_secs(3600);
+        let hour = Duration::from_hours(1);
         assert!(agents.sweep(start.plus(hour), LEASE).is_empty());
         assert!(agents.sweep(start.minus(hour), LEASE).is_empty());
         let silence: Vec<_> = (1..=15).flat_map(|secs| agents.sweep(start.minus(hour).plus(Duration::from_secs(secs)), LEASE)).collect();

@@ -27,9 +27,8 @@ pub fn choose_stops(mut tasks: Vec<Stoppable>, count: usize) -> Vec<TaskId> {
             *zones.entry(task.zone.clone()).or_default() += 1;
             *instances.entry(task.instance.clone()).or_default() += 1;
         }
-        let rank = |task: &Stoppable| {
-            (Reverse(task.worth), zones[&task.zone], instances[&task.instance], task.created_at, task.task.clone())
-        };
+        let rank =
+            |task: &Stoppable| (Reverse(task.worth), zones[&task.zone], instances[&task.instance], task.created_at, task.task.clone());
         let best = (0..tasks.len()).max_by_key(|at| rank(&tasks[*at])).unwrap_or(0);
         chosen.push(tasks.swap_remove(best).task);
     }

@@ -18,9 +18,9 @@ pub(super) fn best<'a>(request: &Request<'_>, all: &[Candidate], mut eligible: V
             PlacementStrategyType::Binpack => keep_least(&mut eligible, Candidate::free_memory),
         }
     }
-    eligible.into_iter().min_by_key(|candidate| {
-        (candidate.of_group, candidate.tasks, Reverse(candidate.free_memory()), candidate.instance.id.clone())
-    })
+    eligible
+        .into_iter()
+        .min_by_key(|candidate| (candidate.of_group, candidate.tasks, Reverse(candidate.free_memory()), candidate.instance.id.clone()))
 }
 
 /// What a spread rule groups by: the instance itself, or the value of an attribute.

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// Wait after the first failure.
 const FIRST_MS: u64 = 500;
 /// Longest wait.
-const LONGEST: Duration = Duration::from_secs(5 * 60);
+const LONGEST: Duration = Duration::from_mins(5);
 
 /// What a task's end says about its deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

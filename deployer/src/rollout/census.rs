@@ -139,12 +139,11 @@ fn standing(observed: &Observed, task: &Task, now: Timestamp) -> Standing {
         return Standing::Starting;
     }
     match task.health_status {
-        HealthStatus::Unhealthy if now >= grace_ends_at(observed, task) => Standing::Unhealthy,
-        HealthStatus::Unhealthy => Standing::Starting,
         HealthStatus::Healthy => Standing::Healthy,
+        HealthStatus::Unhealthy if now >= grace_ends_at(observed, task) => Standing::Unhealthy,
         HealthStatus::Unknown if task.healthy_at.is_some() => Standing::Healthy,
         HealthStatus::Unknown if !checked && now >= settles_at(task, observed.healthy_after) => Standing::Healthy,
-        HealthStatus::Unknown => Standing::Starting,
+        HealthStatus::Unhealthy | HealthStatus::Unknown => Standing::Starting,
     }
 }
 

@@ -6,7 +6,7 @@ use platform::db::DbError;
 use std::time::Duration;
 
 /// How long a stopped task can be described.
-pub const KEEP_STOPPED: Duration = Duration::from_secs(60 * 60);
+pub const KEEP_STOPPED: Duration = Duration::from_hours(1);
 /// Tasks removed in one go.
 const BATCH: i64 = 500;
 

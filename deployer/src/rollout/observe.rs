@@ -39,7 +39,8 @@ pub async fn observe(
 ) -> Result<Observed, DbError> {
     let deployments = store::deployments::of_service(tx, &service.id).await?;
     let tasks = store::tasks::of_service(tx, &service.id).await?;
-    let definitions = deployments.iter().map(|deployment| &deployment.task_definition).chain(tasks.iter().map(|task| &task.task_definition));
+    let definitions =
+        deployments.iter().map(|deployment| &deployment.task_definition).chain(tasks.iter().map(|task| &task.task_definition));
     let profiles = profiles(tx, memory, definitions.cloned().collect()).await?;
     let events = events::of_subject(tx, &subject(&service), EVENTS_SEARCHED).await?;
     let mut observed = Observed {
@@ -57,8 +58,7 @@ pub async fn observe(
     observed.missing_grant = missing_grant(snapshot, &observed.service.principal, &primary.images);
     if wants_instances(&observed, now) {
         let of_primary = |primary: &Deployment, deployment: Option<&model::ids::DeploymentId>| deployment == Some(&primary.id);
-        observed.instances =
-            candidates::read(tx, &observed.service.cluster, |deployment, _| of_primary(&primary, deployment)).await?;
+        observed.instances = candidates::read(tx, &observed.service.cluster, |deployment, _| of_primary(&primary, deployment)).await?;
     }
     Ok(observed)
 }
@@ -80,14 +80,13 @@ async fn profiles(
 ) -> Result<BTreeMap<TaskDefinitionId, Profile>, DbError> {
     let mut found = BTreeMap::new();
     for id in wanted {
-        let profile = match memory.profiles.get(&id) {
-            Some(profile) => profile.clone(),
-            None => {
-                let Some(registered) = store::task_definitions::get(tx, &id).await? else { continue };
-                let definition = &registered.definition;
-                Profile { need: placement::need(definition, &[]), has_health_check: definition.has_health_check() }
-            }
-        };
+        if let Some(profile) = memory.profiles.get(&id) {
+            found.insert(id, profile.clone());
+            continue;
+        }
+        let Some(registered) = store::task_definitions::get(tx, &id).await? else { continue };
+        let definition = &registered.definition;
+        let profile = Profile { need: placement::need(definition, &[]), has_health_check: definition.has_health_check() };
         if memory.profiles.len() >= PROFILES_MAX {
             memory.profiles.clear();
         }

@@ -49,12 +49,22 @@ impl Observed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// A new task of the PRIMARY on this instance.
-    Start { instance: InstanceId },
+    Start {
+        instance: InstanceId,
+    },
     /// The PRIMARY's task that would start is recorded as failed, since its image may not be pulled.
-    Refuse { reason: String },
-    Stop { task: TaskId, code: StopCode, reason: String },
+    Refuse {
+        reason: String,
+    },
+    Stop {
+        task: TaskId,
+        code: StopCode,
+        reason: String,
+    },
     /// The task counts as healthy from now on.
-    Healthy { task: TaskId },
+    Healthy {
+        task: TaskId,
+    },
     /// The PRIMARY has been healthy for a while: its back-off starts anew.
     ResetFailures,
     /// The PRIMARY is COMPLETED, the older deployments are INACTIVE.
@@ -62,7 +72,9 @@ pub enum Step {
     /// The last task of a deleted service is gone.
     Deactivate,
     /// A service event, in ECS's words after `(service X) `.
-    Say { message: String },
+    Say {
+        message: String,
+    },
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -31,7 +31,6 @@ pub fn scaling(deployment: &DeploymentId) -> String {
 pub const UNHEALTHY: &str = "Task failed container health checks";
 
 fn list(tasks: &[TaskId]) -> String {
-    let mut text: String = tasks.iter().map(|task| format!(" (task {task})")).collect();
-    text.push('.');
-    text
+    let list: Vec<String> = tasks.iter().map(|task| format!(" (task {task})")).collect();
+    format!("{}.", list.concat())
 }

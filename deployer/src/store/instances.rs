@@ -105,11 +105,7 @@ fn instance(row: &AnyRow) -> Result<Instance, DbError> {
         name: row.try_get("name")?,
         status: parsed(row, TABLE, "status", InstanceStatus::parse)?,
         agent_connected: row.try_get::<i64, _>("agent_connected")? == 1,
-        registered: Resources {
-            cpu: row.try_get("cpu")?,
-            memory: row.try_get("memory")?,
-            ports: json(row, TABLE, "reserved_ports")?,
-        },
+        registered: Resources { cpu: row.try_get("cpu")?, memory: row.try_get("memory")?, ports: json(row, TABLE, "reserved_ports")? },
         attributes: json(row, TABLE, "attributes")?,
         agent_version: row.try_get("agent_version")?,
         docker_version: row.try_get("docker_version")?,

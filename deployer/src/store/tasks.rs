@@ -278,13 +278,12 @@ pub async fn mark_healthy(tx: &mut Tx, id: &TaskId, now: Timestamp) -> Result<()
 
 /// Whether the instance of these tasks is heard of; STOPPED ones keep what they had.
 pub async fn set_connected(tx: &mut Tx, instance: &InstanceId, connected: bool) -> Result<u64, DbError> {
-    let done = sqlx::query(
-        "update tasks set connected = $2, version = version + 1 where instance_id = $1 and settled = 0 and connected <> $2",
-    )
-    .bind(instance.to_string())
-    .bind(i64::from(connected))
-    .execute(tx)
-    .await?;
+    let done =
+        sqlx::query("update tasks set connected = $2, version = version + 1 where instance_id = $1 and settled = 0 and connected <> $2")
+            .bind(instance.to_string())
+            .bind(i64::from(connected))
+            .execute(tx)
+            .await?;
     Ok(done.rows_affected())
 }
 

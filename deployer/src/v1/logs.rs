@@ -90,6 +90,7 @@ fn request(task_id: TaskId, query: LogQuery) -> LogRequest {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "used as the argument of map_err")]
 fn refusal(error: LogError) -> ApiError {
     let detail = error.to_string();
     ApiError::new(match error {

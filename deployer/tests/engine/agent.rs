@@ -187,4 +187,3 @@ pub fn unknown_container(name: &str) -> UnknownContainer {
         status: "running".into(),
     }
 }
-

@@ -47,7 +47,7 @@ async fn a_task_without_a_row_is_unknown_and_never_ordered_to_stop() {
     request.known.insert(ghost.clone(), 1);
     request.epoch = 0;
     let answer: api::agent::PollResponse = agent.call(&world, "poll", &request).await.unwrap();
-    assert_eq!(answer.unknown, [ghost.clone()]);
+    assert_eq!(answer.unknown, std::slice::from_ref(&ghost));
     assert!(answer.tasks.iter().all(|order| order.desired_status == DesiredStatus::Running));
     // Its reports are taken without complaint and change nothing.
     agent.tell(&world, &ghost, TaskStatus::Running, None).await;

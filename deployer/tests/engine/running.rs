@@ -75,7 +75,7 @@ async fn an_exit_is_recorded_and_the_task_replaced_with_back_off() {
         world.settle().await;
         assert_eq!(world.tasks(&service).await.len(), 1);
         let answer = agent.poll(&world).await;
-        assert_eq!(answer.settled, [first.clone()], "the agent may forget it");
+        assert_eq!(answer.settled, std::slice::from_ref(&first), "the agent may forget it");
         // One that lived is replaced at once.
         agent.obey(&world).await;
         world.advance(HEALTHY_AFTER);

@@ -276,10 +276,7 @@ impl World {
 }
 
 pub fn images(letter: char) -> BTreeMap<String, ResolvedImage> {
-    let image = ResolvedImage {
-        repository: Some("acme/web".into()),
-        digest: Some(digest(letter)),
-        image: "127.0.0.1:5000/acme/web:v1".into(),
-    };
+    let image =
+        ResolvedImage { repository: Some("acme/web".into()), digest: Some(digest(letter)), image: "127.0.0.1:5000/acme/web:v1".into() };
     BTreeMap::from([("web".to_owned(), image)])
 }

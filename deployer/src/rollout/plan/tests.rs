@@ -168,8 +168,7 @@ impl World {
         let now = self.now;
         for task in self.observed.tasks.iter_mut().filter(|task| task.connected).take(limit) {
             let next = match (task.last_status, task.desired_status) {
-                (TaskStatus::Running, DesiredStatus::Running) => TaskStatus::Running,
-                (TaskStatus::Pending, DesiredStatus::Running) => TaskStatus::Running,
+                (TaskStatus::Pending | TaskStatus::Running, DesiredStatus::Running) => TaskStatus::Running,
                 (TaskStatus::Stopping, _) => TaskStatus::Stopped,
                 (_, DesiredStatus::Stopped) => TaskStatus::Stopping,
                 (other, _) => other,
@@ -191,11 +190,10 @@ impl World {
         let at = at % self.observed.tasks.len();
         let task = self.observed.tasks.remove(at);
         let ending = backoff::ending(&task, task.desired_status == DesiredStatus::Stopped, self.now, HEALTHY_AFTER);
-        if let Some(deployment) = self.observed.deployments.iter_mut().find(|d| Some(&d.id) == task.deployment_id.as_ref()) {
-            if ending != backoff::Ending::Fair {
-                deployment.not_before = self.now.plus(backoff::wait(ending, deployment.consecutive_failures));
-                deployment.consecutive_failures += 1;
-            }
+        let mut deployments = self.observed.deployments.iter_mut().filter(|_| ending != backoff::Ending::Fair);
+        if let Some(deployment) = deployments.find(|deployment| Some(&deployment.id) == task.deployment_id.as_ref()) {
+            deployment.not_before = self.now.plus(backoff::wait(ending, deployment.consecutive_failures));
+            deployment.consecutive_failures += 1;
         }
     }
 
@@ -360,8 +358,8 @@ fn the_grace_period_ignores_unhealthy_verdicts() {
     world.progress(1);
     world.observed.tasks[0].health_status = HealthStatus::Unhealthy;
     let plan = world.plan();
-    assert_eq!((plan.steps, plan.again_at), (vec![], Some(world.now.plus(Duration::from_secs(60)))));
-    world.advance(Duration::from_secs(60));
+    assert_eq!((plan.steps, plan.again_at), (vec![], Some(world.now.plus(Duration::from_mins(1)))));
+    world.advance(Duration::from_mins(1));
     assert_eq!(World::starts(&world.plan()), 1);
 }
 
