@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 
 /// How lack of a grant shows.
 enum Denied {
-    /// AccessDeniedException.
+    /// `AccessDeniedException`.
     Refused,
     /// A failure MISSING, as if it did not exist.
     Missing,
     /// Left out of the list at this place of the answer.
     LeftOut(&'static str),
-    /// RepositoryNotFoundException, as if it did not exist.
+    /// `RepositoryNotFoundException`, as if it did not exist.
     NotFound,
 }
 

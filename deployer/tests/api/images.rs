@@ -84,12 +84,12 @@ async fn the_tag_is_resolved_once_for_a_deployment() {
         let images = |world: &crate::support::World| {
             let (db, id) = (world.deployer.context().db.clone(), id.clone());
             async move {
-                let deployments = deployer::store::deployments::of_service(&mut *db.read().await.unwrap(), &id).await.unwrap();
+                let deployments = deployer::store::deployments::of_service(&mut db.read().await.unwrap(), &id).await.unwrap();
                 deployments.into_iter().map(|deployment| deployment.images["app"].digest.clone().unwrap()).collect::<Vec<_>>()
             }
         };
         let second = world.push("acme/web", "v1", 2);
-        assert_eq!(images(&world).await, [first.clone()]);
+        assert_eq!(images(&world).await, std::slice::from_ref(&first));
         world.pass(1);
         world.ecs("UpdateService", json!({"service": "web", "forceNewDeployment": true})).await.ok();
         assert_eq!(images(&world).await, [second, first], "{IMAGE} is looked at anew by force");
