@@ -150,7 +150,7 @@ impl<R: Runtime> Engine<R> {
     pub fn report_all(&self) {
         let state = self.lock();
         for record in state.reportable() {
-            self.outbox.publish(record.report());
+            self.outbox.repeat(record.report());
         }
         self.publish_unknown(&state);
         self.outbox.repeat_unknown();

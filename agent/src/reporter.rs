@@ -8,7 +8,7 @@ use crate::failpoint::Failpoint;
 use crate::random;
 use api::agent::{AgentErrorCode, REPORTS_MAX, ReportRequest, TaskReport, UnknownContainer};
 use model::ids::TaskId;
-use model::task::TaskStatus;
+use model::task::ContainerState;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -29,8 +29,8 @@ pub struct Outbox {
 #[derive(Default)]
 struct Waiting {
     reports: BTreeMap<TaskId, TaskReport>,
-    /// The highest status published of each task.
-    reached: BTreeMap<TaskId, TaskStatus>,
+    /// The last published of each task.
+    published: BTreeMap<TaskId, TaskReport>,
     unknown: Vec<UnknownContainer>,
     unknown_changed: bool,
 }
@@ -40,14 +40,25 @@ impl Outbox {
         Self { waiting: Mutex::default(), wake: Notify::new(), failpoint }
     }
 
-    /// Queues a report in place of an older one of the same task.
+    /// Queues a report in place of an older one of the same task, if it tells the server anything new.
     pub fn publish(&self, report: TaskReport) {
-        let mut waiting = self.lock();
-        let reached = waiting.reached.entry(report.task_id.clone()).or_insert(report.last_status);
-        if report.last_status < *reached {
-            return;
+        let last = self.lock().published.get(&report.task_id).cloned();
+        if last.is_none_or(|last| report.last_status >= last.last_status && is_news(&last, &report)) {
+            self.insert(report);
         }
-        *reached = report.last_status;
+    }
+
+    /// Queues a report whether it is news or not: a server that just started may have missed it.
+    pub fn repeat(&self, report: TaskReport) {
+        let last = self.lock().published.get(&report.task_id).map(|last| last.last_status);
+        if last.is_none_or(|last| report.last_status >= last) {
+            self.insert(report);
+        }
+    }
+
+    fn insert(&self, report: TaskReport) {
+        let mut waiting = self.lock();
+        waiting.published.insert(report.task_id.clone(), report.clone());
         waiting.reports.insert(report.task_id.clone(), report);
         drop(waiting);
         self.wake.notify_one();
@@ -77,7 +88,7 @@ impl Outbox {
     pub fn forget(&self, task: &TaskId) {
         let mut waiting = self.lock();
         waiting.reports.remove(task);
-        waiting.reached.remove(task);
+        waiting.published.remove(task);
     }
 
     /// What to send next, if anything waits.
@@ -97,7 +108,7 @@ impl Outbox {
         let mut waiting = self.lock();
         waiting.unknown_changed = true;
         for report in reports {
-            if waiting.reached.get(&report.task_id).is_some_and(|reached| *reached <= report.last_status) {
+            if waiting.published.get(&report.task_id).is_some_and(|last| last.sequence <= report.sequence) {
                 waiting.reports.entry(report.task_id.clone()).or_insert(report);
             }
         }
@@ -106,6 +117,15 @@ impl Outbox {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a report says more than that time went by: steps on the way to RUNNING are for the ledger, not for the server.
+fn is_news(last: &TaskReport, report: &TaskReport) -> bool {
+    let told = |report: &TaskReport| {
+        let containers: Vec<_> = report.containers.iter().map(|c| ContainerState { runtime_id: None, ..c.clone() }).collect();
+        (report.last_status, report.health_status, report.pull_started_at.is_some(), report.started_at, report.stop_code, containers)
+    };
+    told(last) != told(report)
 }
 
 /// Sends what waits, until aborted. `epoch` is the server's as last heard.
@@ -155,6 +175,7 @@ mod tests {
     use crate::record::TaskRecord;
     use crate::record::tests::order_of_two;
     use model::Timestamp;
+    use model::task::TaskStatus;
 
     #[test]
     fn the_latest_report_wins_and_none_goes_back() {
@@ -163,6 +184,7 @@ mod tests {
         let pending = record.report();
         outbox.publish(pending.clone());
         record.finish(Timestamp::from_secs(2));
+        record.number(Timestamp::from_secs(2));
         outbox.publish(record.report());
         outbox.publish(pending.clone());
         let (sent, _) = outbox.next().unwrap();

@@ -41,18 +41,26 @@ pub async fn run(config: AgentConfig, stopping: CancellationToken) -> Result<(),
     files::make_private_dir(&config.data_dir).map_err(in_data_dir)?;
     let mut membership = membership::load(&config.data_dir).map_err(in_data_dir)?;
     let mut can_rejoin = config.join().is_some();
+    let mut wanted = membership.as_ref().is_none_or(|known| wants_another(&config, known));
     loop {
-        let current = if let Some(known) = membership.take().filter(|known| !wants_another(&config, known, can_rejoin)) {
-            known
-        } else {
+        if std::mem::take(&mut wanted) {
             can_rejoin = false;
-            let Some(joined) = join_until(&config, &stopping).await? else { return Ok(()) };
-            membership::store(&config.data_dir, joined).map_err(in_data_dir)?
-        };
+            match join_until(&config, &stopping).await {
+                Ok(None) => return Ok(()),
+                Ok(Some(joined)) => membership = Some(membership::store(&config.data_dir, joined).map_err(in_data_dir)?),
+                Err(error) if membership.is_none() => return Err(error),
+                // A token that was used before, or is for nobody: what this agent has is better than nothing.
+                Err(error) => tracing::error!("cannot join anew, going on as before: {error}"),
+            }
+        }
+        let current = membership.clone().ok_or(AgentError::NotJoined)?;
         match serve(&config, &current, can_rejoin, &stopping).await? {
             None => return Ok(()),
             Some(Ended::Renewed) => membership = membership::load(&config.data_dir).map_err(in_data_dir)?,
-            Some(Ended::Rejoin) => tracing::warn!("the server does not know this agent: joining anew; containers are kept"),
+            Some(Ended::Rejoin) => {
+                tracing::warn!("the server does not know this agent: joining anew; containers are kept");
+                wanted = true;
+            }
             Some(Ended::OtherControlPlane(id)) => {
                 tracing::warn!(control_plane = id, "the server is another control plane now ({id}); containers of the old one are kept");
                 let moved = Membership { control_plane_id: id, ..current };
@@ -63,8 +71,8 @@ pub async fn run(config: AgentConfig, stopping: CancellationToken) -> Result<(),
 }
 
 /// A join token for another authority than the one joined: the host is to change sides.
-fn wants_another(config: &AgentConfig, known: &Membership, can_rejoin: bool) -> bool {
-    can_rejoin && config.join().is_some_and(|token| token.fingerprint != known.fingerprint)
+fn wants_another(config: &AgentConfig, known: &Membership) -> bool {
+    config.join().is_some_and(|token| token.fingerprint != known.fingerprint)
 }
 
 /// Joins, waiting for a server that is not there yet; nothing when the agent is to stop meanwhile.

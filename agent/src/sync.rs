@@ -12,12 +12,15 @@ use crate::runtime::Runtime;
 use api::agent::{AgentErrorCode, LogRequest, PollRequest, PollResponse, RegisterResponse};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 const RETRY_MIN: Duration = Duration::from_millis(100);
 /// Longest pause, until the server has said its heartbeat.
 const RETRY_MAX: Duration = Duration::from_secs(5);
 /// Pause between attempts with a certificate that the server does not take.
 const REVOKED_RETRY: Duration = Duration::from_mins(1);
+/// A server that answers at once with nothing is not asked again at once.
+const IDLE_POLL_MIN: Duration = Duration::from_millis(50);
 /// Bounds of the heartbeat a server may ask for.
 const HEARTBEAT_MS_MIN: u64 = 100;
 const HEARTBEAT_MS_MAX: u64 = 60_000;
@@ -93,12 +96,17 @@ impl<R: Runtime, S: Server> Sync<R, S> {
         let (mut epoch, mut retry, mut retry_max) = (0, RETRY_MIN, RETRY_MAX);
         loop {
             let request = PollRequest { epoch, known: self.engine.known() };
+            let begun = Instant::now();
             match self.server.poll(&request).await {
                 Ok(answer) => {
+                    let is_empty = answer.tasks.is_empty() && answer.settled.is_empty() && answer.log_requests.is_empty();
                     retry_max = Duration::from_millis(answer.heartbeat_ms.clamp(HEARTBEAT_MS_MIN, HEARTBEAT_MS_MAX));
                     match self.take(answer, on_logs) {
                         Some(heard) => (epoch, retry) = (heard, RETRY_MIN),
                         None => tokio::time::sleep(random::jitter(retry_max)).await,
+                    }
+                    if is_empty && begun.elapsed() < IDLE_POLL_MIN {
+                        tokio::time::sleep(IDLE_POLL_MIN).await;
                     }
                 }
                 Err(error) if error.code() == Some(AgentErrorCode::Register) => return Next::Register,

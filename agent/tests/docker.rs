@@ -1,6 +1,8 @@
 //! The agent on a real Docker Engine. Nothing here is skipped: without an engine (or Debian's busybox-static) each test fails and says
 //! what is missing. Every test has its own control plane, and removes what carries its label.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 #[path = "docker/host.rs"]
 mod host;
 #[path = "docker/server.rs"]
@@ -82,7 +84,7 @@ async fn a_killed_container_is_noticed_within_milliseconds() {
     let life = host.live();
     life.order(&order);
     let record = life.reach(&order, TaskStatus::Running).await;
-    host.docker(&["kill", record.containers["app"].runtime_id.as_ref().unwrap()]);
+    host::docker(&["kill", record.containers["app"].runtime_id.as_ref().unwrap()]);
     let killed = Instant::now();
     let record = life.reach(&order, TaskStatus::Stopped).await;
     assert!(killed.elapsed() < Duration::from_millis(1500), "{:?}", killed.elapsed());
@@ -153,7 +155,7 @@ async fn a_restarted_agent_finds_the_same_containers() {
     assert_eq!(host.containers(), before);
     // Gone while no agent ran: found out by the first list.
     drop(life);
-    host.docker(&["kill", &before[0]]);
+    host::docker(&["kill", &before[0]]);
     let life = host.live();
     let report = life.reach(&order, TaskStatus::Stopped).await.report();
     assert_eq!(report.containers[0].exit_code, Some(137));

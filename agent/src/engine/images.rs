@@ -10,6 +10,7 @@ use crate::failure::{FailureKind, LaunchFailure, pull_problem, pull_text};
 use crate::random;
 use crate::runtime::{PullCredential, Runtime, RuntimeError};
 use model::ImageReference;
+use model::ids::TaskId;
 use model::name::Digest;
 use model::task::ResolvedImage;
 use std::collections::HashMap;
@@ -168,6 +169,13 @@ fn readable_name(image: &ResolvedImage, host: &str) -> Option<(String, String)> 
     Some((format!("{host}/{repository}"), tag))
 }
 
+/// An image that a container of a task waits for.
+pub(super) struct Wanted<'a> {
+    pub task: &'a TaskId,
+    pub container: &'a str,
+    pub source: &'a Source,
+}
+
 /// Why an image is not there.
 pub(super) enum ImageError {
     Failed(LaunchFailure),
@@ -176,13 +184,8 @@ pub(super) enum ImageError {
 }
 
 /// Before a container is made of a movable image: asks its registry for news, if that is due.
-pub(super) async fn refresh<R: Runtime>(
-    engine: &Engine<R>,
-    source: &Source,
-    container: &str,
-    cancel: &CancellationToken,
-) -> Result<(), ImageError> {
-    let name = &source.names[0];
+pub(super) async fn refresh<R: Runtime>(engine: &Engine<R>, wanted: &Wanted<'_>, cancel: &CancellationToken) -> Result<(), ImageError> {
+    let name = &wanted.source.names[0];
     let lock = engine.images.lock_of(name);
     let _alone = lock.lock().await;
     if engine.images.is_trusted(name) {
@@ -190,7 +193,7 @@ pub(super) async fn refresh<R: Runtime>(
     }
     let is_here = engine.runtime.image_exists(name).await.map_err(ImageError::Engine)?;
     if !is_here {
-        return fetch(engine, source, container, cancel).await;
+        return fetch(engine, wanted, cancel).await;
     }
     match cancellable(cancel, tokio::time::timeout(REFRESH_TIMEOUT, engine.runtime.pull(name, None))).await? {
         Ok(Ok(())) => engine.images.trust(name, FRESH),
@@ -207,24 +210,25 @@ pub(super) async fn refresh<R: Runtime>(
 pub(super) async fn obtain<R: Runtime>(
     engine: &Engine<R>,
     image: &ResolvedImage,
-    source: &Source,
-    container: &str,
+    wanted: &Wanted<'_>,
     cancel: &CancellationToken,
 ) -> Result<(), ImageError> {
-    let name = &source.names[0];
+    let name = &wanted.source.names[0];
     let lock = engine.images.lock_of(name);
     let _alone = lock.lock().await;
     // Whoever held the lock before may have pulled it.
     if engine.runtime.image_exists(name).await.map_err(ImageError::Engine)? {
         return Ok(());
     }
-    fetch(engine, source, container, cancel).await?;
+    fetch(engine, wanted, cancel).await?;
     tag_readably(engine, image, name).await;
     Ok(())
 }
 
-async fn fetch<R: Runtime>(engine: &Engine<R>, source: &Source, container: &str, cancel: &CancellationToken) -> Result<(), ImageError> {
+async fn fetch<R: Runtime>(engine: &Engine<R>, wanted: &Wanted<'_>, cancel: &CancellationToken) -> Result<(), ImageError> {
+    let (source, container) = (wanted.source, wanted.container);
     let name = &source.names[0];
+    engine.note(wanted.task, |record, now| record.pull_started_at.get_or_insert(now).as_micros());
     let mut attempt = 1;
     loop {
         let permit = cancellable(cancel, engine.images.pulls.acquire()).await?;

@@ -64,11 +64,15 @@ async fn bring_up<R: Runtime>(engine: &Engine<R>, record: &TaskRecord, cancel: &
     let task = &record.order.task_id;
     let below = |phase: Phase| move |c: &&ContainerDefinition| record.containers[&c.name].phase < phase;
     let definitions = &record.order.definition.container_definitions;
-    engine.note(task, |record, now| record.pull_started_at.get_or_insert(now).as_micros());
+    let begun = engine.clock.now();
     for definition in definitions.iter().filter(below(Phase::Created)) {
         make(engine, record, definition, cancel).await?;
     }
-    engine.note(task, |record, now| record.pull_stopped_at.get_or_insert(now).as_micros());
+    engine.note(task, |record, now| {
+        // Without a pull, this is how long it took to see that none is needed.
+        record.pull_started_at.get_or_insert(begun);
+        record.pull_stopped_at.get_or_insert(now);
+    });
     for definition in definitions.iter().filter(below(Phase::Running)) {
         check(cancel)?;
         start(engine, record, &definition.name, cancel).await?;
@@ -91,9 +95,10 @@ async fn make<R: Runtime>(
     let written = || ResolvedImage { repository: None, digest: None, image: definition.image.clone() };
     let image = record.order.images.get(container).cloned().unwrap_or_else(written);
     let source = engine.images.source(&image);
+    let wanted = images::Wanted { task: &record.order.task_id, container, source: &source };
     let body = |name: &str| create_body(&record.order, definition, &engine.planes.current, name).map_err(LaunchError::Failed);
     if source.movable {
-        images::refresh(engine, &source, container, cancel).await?;
+        images::refresh(engine, &wanted, cancel).await?;
     }
     for name in &source.names {
         check(cancel)?;
@@ -101,7 +106,7 @@ async fn make<R: Runtime>(
             return Ok(());
         }
     }
-    images::obtain(engine, &image, &source, container, cancel).await?;
+    images::obtain(engine, &image, &wanted, cancel).await?;
     check(cancel)?;
     if create(engine, record, container, body(&source.names[0])?).await? {
         return Ok(());

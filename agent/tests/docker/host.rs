@@ -77,10 +77,6 @@ impl Host {
         Life { engine, stop }
     }
 
-    pub fn docker(&self, arguments: &[&str]) -> String {
-        docker(arguments)
-    }
-
     /// Ids of this host's containers.
     pub fn containers(&self) -> Vec<String> {
         let filter = format!("label=io.berth.control-plane={}", self.plane);
