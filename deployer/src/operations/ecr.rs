@@ -28,8 +28,9 @@ pub const DESCRIBE: &[Field] =
 
 /// Most repositories named in one call.
 const NAMED_MAX: usize = 100;
-/// Most repositories looked through in one call without names.
-const LISTED_MAX: i64 = 100_000;
+/// Repositories read at once, and most batches read, in a call without names.
+const BATCH: i64 = 1000;
+const BATCHES_MAX: usize = 1000;
 
 /// A password for `docker login --username AWS`. Anybody who is authenticated gets one; it can do what they can.
 pub async fn authorization_token(call: &Call, request: GetAuthorizationTokenRequest) -> Result<GetAuthorizationTokenResponse, EcsError> {
@@ -68,19 +69,29 @@ pub async fn describe(call: &Call, request: DescribeRepositoriesRequest) -> Resu
             return Err(EcsError::invalid(format!("repositoryNames can name at most {NAMED_MAX} repositories.")));
         }
         Some(names) => named(call, &names).await?,
-        None => {
-            let all = (call.context.registry.list_repositories)(None, None, LISTED_MAX).await.map_err(EcsError::Internal)?;
-            all.into_iter().filter(|entry| may_pull(call, &entry.name)).collect()
-        }
+        None => visible(call).await?,
     };
     let repositories = found.iter().map(|entry| (entry.name.to_string(), wire(call, entry))).collect();
     let page = paging::page(repositories, request.next_token.as_deref(), request.max_results, paging::ECR)?;
     Ok(DescribeRepositoriesResponse { repositories: page.items, next_token: page.next_token })
 }
 
+/// Every repository that the caller may pull, read in batches.
+async fn visible(call: &Call) -> Result<Vec<RepositoryEntry>, EcsError> {
+    let mut visible: Vec<RepositoryEntry> = Vec::new();
+    let mut after = None;
+    for _ in 0..BATCHES_MAX {
+        let batch = (call.context.registry.list_repositories)(None, after.take(), BATCH).await.map_err(EcsError::Internal)?;
+        let Some(last) = batch.last() else { break };
+        after = Some(last.name.clone());
+        visible.extend(batch.into_iter().filter(|entry| may_pull(call, &entry.name)));
+    }
+    Ok(visible)
+}
+
 async fn named(call: &Call, names: &[String]) -> Result<Vec<RepositoryEntry>, EcsError> {
     let names = names.iter().map(|name| repository_name(name)).collect::<Result<Vec<_>, _>>()?;
-    let found = (call.context.registry.list_repositories)(Some(names.clone()), None, LISTED_MAX).await.map_err(EcsError::Internal)?;
+    let found = (call.context.registry.list_repositories)(Some(names.clone()), None, BATCH).await.map_err(EcsError::Internal)?;
     let visible: Vec<RepositoryEntry> = found.into_iter().filter(|entry| may_pull(call, &entry.name)).collect();
     match names.iter().find(|name| !visible.iter().any(|entry| entry.name == **name)) {
         Some(missing) => {
