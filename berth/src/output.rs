@@ -28,19 +28,19 @@ pub struct Output {
 #[derive(Debug, Clone)]
 pub struct Rows {
     headers: &'static [&'static str],
-    rows: Vec<(String, Vec<String>)>,
+    lines: Vec<(String, Vec<String>)>,
     empty: &'static str,
 }
 
 impl Rows {
     /// `empty` is said to people when there is nothing to show.
     pub fn new(headers: &'static [&'static str], empty: &'static str) -> Self {
-        Self { headers, rows: Vec::new(), empty }
+        Self { headers, lines: Vec::new(), empty }
     }
 
     pub fn push(&mut self, id: impl Into<String>, cells: Vec<String>) {
         debug_assert_eq!(cells.len(), self.headers.len(), "a row has a cell for each header");
-        self.rows.push((id.into(), cells));
+        self.lines.push((id.into(), cells));
     }
 }
 
@@ -66,8 +66,8 @@ impl Output {
     /// A list: `value` is what `--json` prints.
     pub fn list(self, rows: &Rows, value: &impl Serialize) {
         match self.format {
-            Format::Json => self.json(value),
-            _ if rows.rows.is_empty() && self.format == Format::Table => remark(rows.empty),
+            Format::Json => json(value),
+            _ if rows.lines.is_empty() && self.format == Format::Table => remark(rows.empty),
             _ => print(&render(rows, self.format, terminal_width())),
         }
     }
@@ -75,7 +75,7 @@ impl Output {
     /// One thing that was made or changed: a sentence for people, its id for `-q`.
     pub fn done(self, id: &str, sentence: &str, value: &impl Serialize) {
         match self.format {
-            Format::Json => self.json(value),
+            Format::Json => json(value),
             Format::Quiet => print(&format!("{id}\n")),
             Format::Table | Format::Plain => print(&format!("{sentence}\n")),
         }
@@ -84,13 +84,13 @@ impl Output {
     /// Name and value pairs of one thing.
     pub fn details(self, id: &str, pairs: &[(&str, String)], value: &impl Serialize) {
         match self.format {
-            Format::Json => self.json(value),
+            Format::Json => json(value),
             Format::Quiet => print(&format!("{id}\n")),
             Format::Table => {
                 let width = pairs.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-                print(&pairs.iter().map(|(name, value)| format!("{name:width$}  {value}\n")).collect::<String>());
+                print(&text_of(pairs.iter().map(|(name, value)| format!("{name:width$}  {value}"))));
             }
-            Format::Plain => print(&pairs.iter().map(|(name, value)| format!("{name}\t{value}\n")).collect::<String>()),
+            Format::Plain => print(&text_of(pairs.iter().map(|(name, value)| format!("{name}\t{value}")))),
         }
     }
 
@@ -101,10 +101,11 @@ impl Output {
             _ => print(&format!("{text}\n")),
         }
     }
+}
 
-    fn json(self, value: &impl Serialize) {
-        print(&format!("{}\n", serde_json::to_string_pretty(value).unwrap_or_default()));
-    }
+/// One JSON document.
+fn json(value: &impl Serialize) {
+    print(&format!("{}\n", serde_json::to_string_pretty(value).unwrap_or_default()));
 }
 
 /// A remark for people, on stderr.
@@ -143,20 +144,23 @@ fn terminal_width() -> u16 {
 /// The text of a list in `format`. Pure.
 fn render(rows: &Rows, format: Format, width: u16) -> String {
     match format {
-        Format::Quiet => rows.rows.iter().map(|(id, _)| format!("{id}\n")).collect(),
-        Format::Plain => {
-            rows.rows.iter().map(|(_, cells)| format!("{}\n", cells.iter().map(|c| one_line(c)).collect::<Vec<_>>().join("\t"))).collect()
-        }
+        Format::Quiet => text_of(rows.lines.iter().map(|(id, _)| id.clone())),
+        Format::Plain => text_of(rows.lines.iter().map(|(_, cells)| cells.iter().map(|c| one_line(c)).collect::<Vec<_>>().join("\t"))),
         Format::Table | Format::Json => {
             let mut table = Table::new();
             table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
             table.set_header(rows.headers.to_vec());
-            for (_, cells) in &rows.rows {
+            for (_, cells) in &rows.lines {
                 table.add_row(cells.iter().map(String::as_str).collect::<Vec<_>>());
             }
-            table.lines().map(|line| format!("{}\n", line.trim_end().strip_prefix(' ').unwrap_or(line.trim_end()))).collect()
+            text_of(table.lines().map(|line| line.trim_end().strip_prefix(' ').unwrap_or(line.trim_end()).to_owned()))
         }
     }
+}
+
+/// Lines, each with its end.
+fn text_of(lines: impl Iterator<Item = String>) -> String {
+    lines.fold(String::new(), |text, line| text + &line + "\n")
 }
 
 /// The text with line breaks and tabs replaced, so that one row stays one line.

@@ -18,7 +18,7 @@ pub struct Global {
     /// Context to use instead of the current one (`berth context ls`)
     #[arg(long, global = true, env = "BERTH_CONTEXT", value_name = "NAME", help_heading = "Connection")]
     pub context: Option<String>,
-    /// Server to talk to, for example http://127.0.0.1:5000
+    /// Server to talk to, for example `http://127.0.0.1:5000`
     #[arg(long, global = true, env = "BERTH_SERVER", value_name = "URL", help_heading = "Connection")]
     pub server: Option<String>,
     /// Token to show instead of the context's one; better set as `BERTH_TOKEN`
@@ -81,6 +81,7 @@ impl Session {
         }
     }
 
+    #[expect(clippy::unused_self, reason = "commands take the time from their session, as they take everything")]
     pub fn now(&self) -> Timestamp {
         model::clock::SystemClock.now()
     }

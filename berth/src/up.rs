@@ -44,7 +44,7 @@ pub struct UpArgs {
     /// Zone of this host
     #[arg(long, env = "BERTH_AGENT_ZONE", value_name = "ZONE")]
     pub agent_zone: Option<String>,
-    /// Docker Engine of the agent [default: unix:///var/run/docker.sock]
+    /// Docker Engine of the agent [default: the socket `/var/run/docker.sock`]
     #[arg(long, alias = "docker", env = "BERTH_DOCKER_HOST", value_name = "URL")]
     pub docker_host: Option<String>,
 }
@@ -219,9 +219,10 @@ fn announce(config: &Config, context: bool, agent: bool, out: Output) {
     if admin_file.exists() {
         lines.push(format!("first admin        {}   (user, password, AWS access key)", admin_file.display()));
     }
-    lines.push(match agent {
-        true => "agent              on this host; containers run here".into(),
-        false => format!("agents             join at {}; `berth join-token create` makes a token", config.local_agent_url()),
+    lines.push(if agent {
+        "agent              on this host; containers run here".into()
+    } else {
+        format!("agents             join at {}; `berth join-token create` makes a token", config.local_agent_url())
     });
     if context {
         lines.push(format!("context            {} (`berth context ls`)", crate::context::LOCAL));

@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const ZONE_ATTRIBUTE: &str = "ecs.availability-zone";
 /// Zone of an agent that was not told one.
 pub const DEFAULT_ZONE: &str = "default";
+/// Attribute under which the API shows [`Instance::address`].
+pub const ADDRESS_ATTRIBUTE: &str = "berth.address";
 /// Host ports that ECS reserves on every instance: ssh, Docker, the ECS agent.
 pub const RESERVED_PORTS: [u16; 6] = [22, 2375, 2376, 51678, 51679, 51680];
 

@@ -205,7 +205,7 @@ async fn check(session: &Session, role: Role, resource: String, principal: Optio
             NearReason::RoleTooLow => "its role is too low",
             NearReason::PatternDoesNotMatch => "its pattern does not match",
         };
-        text.push_str(&format!("\n  close: {} ({why})", sentence(&near.grant)));
+        text = format!("{text}\n  close: {} ({why})", sentence(&near.grant));
     }
     let id = answer.via.as_ref().map_or_else(String::new, |grant| grant.id.clone());
     session.out.done(&id, &text, &answer);

@@ -48,7 +48,7 @@ pub struct AgentArgs {
     /// Address at which ports of this host are reached [default: found out]
     #[arg(long, env = "BERTH_AGENT_ADDRESS", value_name = "IP")]
     pub address: Option<String>,
-    /// Docker Engine [default: unix:///var/run/docker.sock]
+    /// Docker Engine [default: the socket `/var/run/docker.sock`]
     #[arg(long, alias = "docker", env = "BERTH_DOCKER_HOST", value_name = "URL")]
     pub docker_host: Option<String>,
     /// Stop when the process that started this one ends

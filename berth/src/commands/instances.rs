@@ -7,9 +7,6 @@ use crate::session::Session;
 use api::aws;
 use clap::Args;
 
-/// Attribute in which the server says where ports published on the instance are reached.
-const ADDRESS_ATTRIBUTE: &str = "berth.address";
-
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  berth instances\n  berth instances --cluster prod --json")]
 pub struct InstancesArgs {
@@ -63,5 +60,5 @@ fn attribute(instance: &aws::ContainerInstance, name: &str) -> Option<String> {
 
 /// Where ports published on the instance are reached: its address, else its name.
 pub fn address(instance: &aws::ContainerInstance) -> String {
-    attribute(instance, ADDRESS_ATTRIBUTE).unwrap_or_else(|| instance.ec2_instance_id.clone())
+    attribute(instance, model::instance::ADDRESS_ATTRIBUTE).unwrap_or_else(|| instance.ec2_instance_id.clone())
 }

@@ -187,7 +187,7 @@ async fn update(session: &Session, args: UpdateArgs) -> Result<()> {
 
 /// Says what was done, after waiting for it when asked to.
 async fn finish(session: &Session, target: &ServiceTarget, service: aws::Service, wait: &WaitArgs, sentence: &str) -> Result<()> {
-    let service = if wait.wait { watch::until_stable(session, target, wait.timeout).await? } else { service };
+    let service = if wait.wait { watch::until_stable(session, target, &service, wait.timeout).await? } else { service };
     session.out.done(&service.service_arn, sentence, &serde_json::json!({ "service": service }));
     Ok(())
 }

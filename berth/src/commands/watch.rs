@@ -17,9 +17,10 @@ const LOOK_MILLIS: u64 = 500;
 /// Looks in a row that may fail (the server restarts) before watching ends.
 const FAILED_LOOKS_MAX: u32 = 40;
 
-/// Waits until one deployment is left and runs as many tasks as desired.
-pub async fn until_stable(session: &Session, target: &ServiceTarget, timeout: Duration) -> Result<aws::Service> {
-    let mut seen = Seen::start(&describe::service(session, target).await?);
+/// Waits until one deployment is left and runs as many tasks as desired. `asked` is the service as the change left it: what had
+/// happened by then is not news.
+pub async fn until_stable(session: &Session, target: &ServiceTarget, asked: &aws::Service, timeout: Duration) -> Result<aws::Service> {
+    let mut seen = Seen::start(asked);
     let progress = Progress::new(session);
     let last = watch(session, target, timeout, |service| {
         progress.show(&line(service));
@@ -43,7 +44,7 @@ pub async fn until_gone(session: &Session, target: &ServiceTarget, timeout: Dura
             let answer = session.call(&request).await?;
             match answer.services.first() {
                 Some(service) if service.status != "INACTIVE" => {
-                    progress.show(&format!("{}: {} tasks left", target.full_name(), service.running_count + service.pending_count))
+                    progress.show(&format!("{}: {} tasks left", target.full_name(), service.running_count + service.pending_count));
                 }
                 _ => return Ok(()),
             }
@@ -142,10 +143,8 @@ async fn with_stopped_tasks(session: &Session, target: &ServiceTarget, failure: 
 struct Seen(HashSet<String>);
 
 impl Seen {
-    /// What happened before the watch began is not news, except for the deployment that is watched.
     fn start(service: &aws::Service) -> Self {
-        let since = service.deployments.first().map_or(0.0, |deployment| deployment.created_at);
-        Self(service.events.iter().filter(|event| event.created_at < since).map(|event| event.id.clone()).collect())
+        Self(service.events.iter().map(|event| event.id.clone()).collect())
     }
 
     /// Messages not shown yet, oldest first.
@@ -235,13 +234,13 @@ mod tests {
 
     #[test]
     fn events_are_shown_once_and_old_ones_never() {
-        let event = |id: &str, at: f64| aws::ServiceEvent { id: id.into(), created_at: at, message: id.into() };
+        let event = |id: &str| aws::ServiceEvent { id: id.into(), message: id.into(), ..Default::default() };
         let mut service = service(0, &[("PRIMARY", "IN_PROGRESS")]);
-        service.deployments[0].created_at = 10.0;
-        service.events = vec![event("new", 11.0), event("old", 9.0)];
+        service.events = vec![event("old")];
         let mut seen = Seen::start(&service);
+        service.events.insert(0, event("new"));
         assert_eq!(seen.new_events(&service), ["new"]);
-        service.events.insert(0, event("newer", 12.0));
+        service.events.insert(0, event("newer"));
         assert_eq!(seen.new_events(&service), ["newer"]);
     }
 }

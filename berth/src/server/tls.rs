@@ -18,7 +18,7 @@ pub fn install_provider() {
 pub fn public(chain_pem: &[u8], key_pem: &[u8]) -> Result<Arc<ServerConfig>> {
     let (chain, key) = identity_of(chain_pem, key_pem)?;
     let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key);
-    finish(config.map_err(broken)?)
+    Ok(finish(config.map_err(broken)?))
 }
 
 /// The same from files.
@@ -37,7 +37,7 @@ pub fn agents(chain_pem: &[u8], key_pem: &[u8], authority_pem: &[u8]) -> Result<
     }
     let verifier = WebPkiClientVerifier::builder(Arc::new(roots)).allow_unauthenticated().build().map_err(broken)?;
     let config = ServerConfig::builder().with_client_cert_verifier(verifier).with_single_cert(chain, key);
-    finish(config.map_err(broken)?)
+    Ok(finish(config.map_err(broken)?))
 }
 
 fn identity_of(chain_pem: &[u8], key_pem: &[u8]) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
@@ -57,7 +57,7 @@ fn broken(error: impl std::fmt::Display) -> Failure {
     Failure::error("cannot use the TLS certificate or key").why(error).next("both must be PEM and belong together")
 }
 
-fn finish(mut config: ServerConfig) -> Result<Arc<ServerConfig>> {
+fn finish(mut config: ServerConfig) -> Arc<ServerConfig> {
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Arc::new(config)
 }

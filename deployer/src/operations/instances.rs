@@ -12,7 +12,7 @@ use api::aws::{
 };
 use model::access::{Resource, Role};
 use model::ids::Partition;
-use model::instance::{Instance, InstanceStatus, Protocol, Resources};
+use model::instance::{ADDRESS_ATTRIBUTE, Instance, InstanceStatus, Protocol, Resources};
 use model::task::{Task, TaskStatus};
 
 pub const LIST: &[Field] = &[("cluster", Rule::Taken), ("status", Rule::Taken), ("nextToken", Rule::Taken), ("maxResults", Rule::Taken)];
@@ -77,7 +77,9 @@ fn wire(partition: &Partition, instance: &Instance, tasks: &[Task]) -> Container
     }
     let count =
         |wanted: fn(TaskStatus) -> bool| i64::try_from(tasks.iter().filter(|task| wanted(task.last_status)).count()).unwrap_or(i64::MAX);
-    let attributes = instance.attributes.iter().map(|(name, value)| Attribute { name: name.clone(), value: Some(value.clone()) });
+    let own = instance.attributes.iter().filter(|(name, _)| *name != ADDRESS_ATTRIBUTE);
+    let all = own.map(|(name, value)| (name.as_str(), value)).chain([(ADDRESS_ATTRIBUTE, &instance.address)]);
+    let attributes = all.map(|(name, value)| Attribute { name: name.to_owned(), value: Some(value.clone()) });
     ContainerInstance {
         container_instance_arn: partition.container_instance(&instance.cluster, &instance.id),
         ec2_instance_id: instance.name.clone(),
