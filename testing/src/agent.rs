@@ -58,7 +58,7 @@ impl Agent {
 
     fn start_in(&mut self, engine: Option<&Engine>) -> Result<()> {
         let mut command = command(self.folder.path())?;
-        command.args(["agent", "--server-url", &self.server_url]);
+        command.args(["agent", "--server", &self.server_url]);
         command.arg("--data-dir").arg(self.data_dir());
         command.arg("--docker-host").arg(format!("unix://{}", self.socket.display()));
         command.env("BERTH_JOIN_TOKEN", &self.join_token).envs(self.environment.iter().map(|(name, value)| (name, value)));
@@ -108,11 +108,20 @@ impl Agent {
 impl Drop for Agent {
     fn drop(&mut self) {
         self.process = None;
-        if let Ok(docker) = Docker::at(&self.socket)
-            && let Some(control_plane) = self.control_plane()
-        {
-            docker.remove_containers_of(&control_plane).ok();
+        if let Ok(docker) = Docker::at(&self.socket) {
+            remove_traces(&docker, &self.data_dir());
         }
+    }
+}
+
+/// Removes what the agent with this data folder, which no longer runs, left in its engine: containers, and images it pulled.
+pub(crate) fn remove_traces(docker: &Docker, data_dir: &Path) {
+    // Best effort, as it also runs while a test panics.
+    if let Some(control_plane) = control_plane_in(data_dir) {
+        docker.remove_containers_of(&control_plane).ok();
+    }
+    if let Ok(port) = std::fs::read_to_string(data_dir.join("relay-port")) {
+        docker.remove_images_of(&format!("127.0.0.1:{}", port.trim())).ok();
     }
 }
 

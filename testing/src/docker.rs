@@ -74,6 +74,18 @@ impl Docker {
         Ok(())
     }
 
+    /// Removes the images whose names begin with `HOST:PORT/`.
+    pub fn remove_images_of(&self, host: &str) -> Result<()> {
+        let format = "{{.Repository}}:{{.Tag}} {{.Repository}}@{{.Digest}}";
+        let names = self.ok(&["images", "--digests", "--format", format])?;
+        let is_of_host = |name: &&str| name.starts_with(&format!("{host}/")) && !name.contains("<none>");
+        for name in names.split_whitespace().filter(is_of_host) {
+            // The last name of an image that another container runs cannot go, and need not.
+            self.run(&["rmi", name])?;
+        }
+        Ok(())
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("docker");
         command.args(arguments).env("DOCKER_CONFIG", self.config.path()).env("DOCKER_HOST", &self.socket);

@@ -309,11 +309,11 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.process = None;
-        if self.with_agent
-            && let Ok(docker) = Docker::new()
-            && let Some(control_plane) = self.control_plane()
-        {
-            docker.remove_containers_of(&control_plane).ok();
+        if let Ok(docker) = Docker::new() {
+            if self.with_agent {
+                crate::agent::remove_traces(&docker, &self.data_dir().join("agent"));
+            }
+            docker.remove_images_of(&self.host()).ok();
         }
     }
 }
