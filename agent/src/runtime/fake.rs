@@ -15,8 +15,8 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 
 const EVENTS_KEPT: usize = 1024;
-/// How long a call takes before and after its effect.
-const LATENCY: Duration = Duration::from_millis(5);
+/// A call takes up to this long before its effect, and again after it: no two calls the same, so that they overtake each other.
+const LATENCY_MS_MAX: u64 = 20;
 
 /// One thing done to a container, by the name of the container.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +69,17 @@ struct Inner {
     exec_code: i64,
     down: bool,
     made: u64,
+    calls: u64,
+}
+
+impl Inner {
+    /// Different for each call, and the same in every run of a test.
+    fn latencies(&mut self) -> (Duration, Duration) {
+        self.calls += 1;
+        let mixed = self.calls.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let millis = |bits: u64| Duration::from_millis(bits % (LATENCY_MS_MAX + 1));
+        (millis(mixed >> 20), millis(mixed >> 40))
+    }
 }
 
 /// The fake; clones share it.
@@ -159,7 +170,8 @@ impl FakeDocker {
 
     /// A call: latency, fault, effect, latency.
     async fn call<T>(&self, call: Call, effect: impl FnOnce(&mut Inner) -> Result<T, RuntimeError>) -> Result<T, RuntimeError> {
-        tokio::time::sleep(LATENCY).await;
+        let (before, after) = self.lock().latencies();
+        tokio::time::sleep(before).await;
         let result = {
             let mut inner = self.lock();
             if inner.down {
@@ -177,7 +189,7 @@ impl FakeDocker {
                 }
             }
         };
-        tokio::time::sleep(LATENCY).await;
+        tokio::time::sleep(after).await;
         result
     }
 }
