@@ -161,13 +161,15 @@ impl Fleet {
         containers_of(&self.docker, &self.control_plane()?)
     }
 
-    /// Checks that the running containers are exactly those of the tasks that are wanted, one each.
+    /// Waits until the running containers are exactly those of the tasks that are wanted, one each, and none is starting or stopping.
     pub async fn none_twice_none_lost(&self, count: usize) -> Result<()> {
-        let tasks = self.running(count).await?;
-        let running: Vec<Container> = self.containers()?.into_iter().filter(|each| each.running).collect();
-        let owners: BTreeSet<String> = running.iter().map(|each| each.task.clone()).collect();
-        ensure!(running.len() == count && owners == tasks, "tasks {tasks:?}, containers {running:?}");
-        Ok(())
+        wait_for(&format!("one container for each of {count} tasks"), || async {
+            let tasks = self.running(count).await.ok()?;
+            let running: Vec<Container> = self.containers().ok()?.into_iter().filter(|each| each.running).collect();
+            let owners: BTreeSet<String> = running.iter().map(|each| each.task.clone()).collect();
+            (running.len() == count && owners == tasks).then_some(())
+        })
+        .await
     }
 }
 

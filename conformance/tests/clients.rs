@@ -114,8 +114,8 @@ async fn skopeo_copies_both_ways_and_keeps_every_digest() -> Result<()> {
     let (from, to) = (format!("oci:{}:v1", folder.path().join("from").display()), format!("oci:{}:v1", folder.path().join("to").display()));
     let remote = format!("docker://{}/acme/skopeo:v1", server.host());
     let credentials = format!("{ADMIN}:{ADMIN_PASSWORD}");
-    skopeo_ok(&["copy", "--dest-tls-verify=false", "--dest-creds", &credentials, &from, &remote])?;
-    skopeo_ok(&["copy", "--src-tls-verify=false", "--src-creds", &credentials, &remote, &to])?;
+    skopeo_ok(&["copy", "--preserve-digests", "--dest-tls-verify=false", "--dest-creds", &credentials, &from, &remote])?;
+    skopeo_ok(&["copy", "--preserve-digests", "--src-tls-verify=false", "--src-creds", &credentials, &remote, &to])?;
     let digest = |layout: &str| skopeo_ok(&["inspect", "--format", "{{.Digest}}", layout]);
     ensure!(digest(&from)?.trim() == image.digest() && digest(&to)?.trim() == image.digest(), "{} {}", digest(&from)?, digest(&to)?);
     let inspected = skopeo_ok(&["inspect", "--tls-verify=false", "--creds", &credentials, &remote])?;
@@ -135,7 +135,7 @@ async fn skopeo_copies_images_of_several_platforms() -> Result<()> {
     let credentials = format!("{ADMIN}:{ADMIN_PASSWORD}");
     let (from, to) = (format!("docker://{}/acme/multi:v1", server.host()), format!("docker://{}/acme/copy:v1", server.host()));
     let flags = ["--src-tls-verify=false", "--dest-tls-verify=false", "--src-creds", &credentials, "--dest-creds", &credentials];
-    skopeo_ok(&[&["copy", "--all"], &flags[..], &[&from, &to]].concat())?;
+    skopeo_ok(&[&["copy", "--all", "--preserve-digests"], &flags[..], &[&from, &to]].concat())?;
     let copy = Repository { client: server.admin()?, name: "acme/copy".into() };
     ensure!(copy.head("manifests/v1").await?.header("docker-content-digest") == digest);
     ensure!(copy.has_manifest(one.digest()).await? && copy.has_manifest(two.digest()).await?);

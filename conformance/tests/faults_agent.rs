@@ -11,14 +11,15 @@ use testing::docker::Docker;
 use testing::engine::Engine;
 use testing::{Agent, Database, Image, Server};
 
-const SERVER_FAILPOINT: &str = "BERTH_FAILPOINT";
-const AGENT_FAILPOINT: &str = "BERTH_AGENT_FAILPOINT";
+const FAILPOINT: &str = "BERTH_FAILPOINT";
+/// Reports of an agent that starts two tasks, more or less: it is killed before each.
+const REPORTS: u32 = 4;
 
 /// A server alone and an agent that is a process of its own; neither restarts the other.
 async fn apart(server_failpoint: Option<&str>) -> Result<(Fleet, Agent)> {
     let mut builder = Server::builder();
     if let Some(point) = server_failpoint {
-        builder = builder.env(SERVER_FAILPOINT, point);
+        builder = builder.env(FAILPOINT, point);
     }
     let mut fleet = Fleet::around(builder.start().await?)?;
     let agent = Agent::of(&fleet.server).await?;
@@ -42,7 +43,7 @@ async fn server_killed_at(point: &str) -> Result<()> {
     // The server may end before it answers.
     let created = fleet.sleeping_service("web", 2).await;
     fleet.server.ended().await.with_context(|| format!("{point} was not reached: {created:?}"))?;
-    fleet.server.set_env(SERVER_FAILPOINT, None);
+    fleet.server.set_env(FAILPOINT, None);
     fleet.server.start_again().await?;
     if fleet.service("web").await.is_err() {
         ensure!(created.is_err(), "an acknowledged service is lost");
@@ -94,13 +95,13 @@ async fn kill_9_of_the_server_touches_no_container_and_the_service_heals_afterwa
 /// The agent dies at `point` while it starts two tasks, and is started again.
 async fn agent_killed_while_starting(point: &str) -> Result<()> {
     let (fleet, mut agent) = apart(None).await?;
-    agent.set_env(AGENT_FAILPOINT, Some(point));
+    agent.set_env(FAILPOINT, Some(point));
     agent.start()?;
     fleet.instance().await?;
     fleet.sleeping_service("web", 2).await?;
     agent.ended().await.with_context(|| format!("{point} was not reached"))?;
     let left: BTreeSet<String> = fleet.containers()?.into_iter().map(|each| each.id).collect();
-    agent.set_env(AGENT_FAILPOINT, None);
+    agent.set_env(FAILPOINT, None);
     agent.start()?;
     fleet.none_twice_none_lost(2).await?;
     let now: BTreeSet<String> = fleet.containers()?.into_iter().map(|each| each.id).collect();
@@ -130,14 +131,37 @@ async fn agent_killed_after_started() -> Result<()> {
 }
 
 #[tokio::test]
-async fn agent_killed_before_report() -> Result<()> {
+async fn agent_killed_before_the_first_report() -> Result<()> {
     agent_killed_while_starting("before-report").await
+}
+
+#[tokio::test]
+async fn agent_killed_before_each_later_report() -> Result<()> {
+    let (fleet, mut agent) = apart(None).await?;
+    agent.set_env(FAILPOINT, Some("before-report:2"));
+    agent.start()?;
+    fleet.instance().await?;
+    let marker = agent.data_dir().join("failpoint-hit-before-report");
+    fleet.sleeping_service("web", 1).await?;
+    for count in 1..=REPORTS {
+        // Each time it has more to tell: it dies before the second report of its life, and comes back.
+        fleet.scale("web", count as usize).await?;
+        agent.ended().await?;
+        std::fs::remove_file(&marker)?;
+        agent.start()?;
+    }
+    agent.kill();
+    agent.set_env(FAILPOINT, None);
+    agent.start()?;
+    fleet.none_twice_none_lost(REPORTS as usize).await?;
+    ensure!(fleet.containers()?.len() == REPORTS as usize, "containers are left over: {:?}", fleet.containers()?);
+    nothing_was_replaced(&fleet).await
 }
 
 #[tokio::test]
 async fn agent_killed_after_stopped() -> Result<()> {
     let (fleet, mut agent) = apart(None).await?;
-    agent.set_env(AGENT_FAILPOINT, Some("stopped"));
+    agent.set_env(FAILPOINT, Some("stopped"));
     agent.start()?;
     fleet.instance().await?;
     fleet.sleeping_service("web", 2).await?;
@@ -145,7 +169,7 @@ async fn agent_killed_after_stopped() -> Result<()> {
     let before = by_task(&fleet.containers()?);
     fleet.scale("web", 1).await?;
     agent.ended().await.context("`stopped` was not reached")?;
-    agent.set_env(AGENT_FAILPOINT, None);
+    agent.set_env(FAILPOINT, None);
     agent.start()?;
     fleet.none_twice_none_lost(1).await?;
     let after = by_task(&fleet.containers()?);

@@ -430,30 +430,28 @@ async fn what_was_acknowledged_survives_kill_9_and_open_uploads_go_on() -> Resul
 }
 
 #[tokio::test]
-async fn killed_in_the_middle_of_an_upload_the_rest_can_follow() -> Result<()> {
+async fn killed_in_the_middle_of_a_chunk_it_goes_on_from_what_was_acknowledged_or_later() -> Result<()> {
+    const ACKNOWLEDGED: usize = 1_000;
     let mut server = Server::start().await?;
     let repository = Repository { client: server.admin()?, name: "acme/web".into() };
     let blob = Blob::made_up(rand::random(), 3_000_000);
     let upload = repository.begin().await?;
+    repository.chunk(&upload, 0, &blob.bytes[..ACKNOWLEDGED]).await?.expect(202)?;
+    let rest = &blob.bytes[ACKNOWLEDGED..];
+    let range = format!("Content-Range: {ACKNOWLEDGED}-{}\r\nContent-Length: {}", blob.bytes.len() - 1, rest.len());
     let head = raw::head(&repository.client, "PATCH", &upload);
-    let length = blob.bytes.len();
-    let mut request = format!("{head}Content-Type: application/octet-stream\r\nContent-Length: {length}\r\n\r\n").into_bytes();
-    request.extend(&blob.bytes[..2_000_000]);
+    let mut request = format!("{head}Content-Type: application/octet-stream\r\n{range}\r\n\r\n").into_bytes();
+    request.extend(&rest[..2_000_000]);
     raw::send_and_leave(&repository.client, &request).await?;
     server.kill();
     server.start_again().await?;
-    let held = resumable(&repository, &upload).await?;
-    repository.chunk(&upload, held, &blob.bytes[held..]).await?.expect(202)?;
+    let status = repository.status(&upload).await?.expect(204)?;
+    let last: usize = status.header("range").strip_prefix("0-").and_then(|last| last.parse().ok()).context("a range")?;
+    ensure!(last + 1 >= ACKNOWLEDGED, "{last}");
+    repository.chunk(&upload, last + 1, &blob.bytes[last + 1..]).await?.expect(202)?;
     repository.close(&upload, &blob.digest, b"").await?.expect(201)?;
     ensure!(repository.get(&format!("blobs/{}", blob.digest)).await?.expect(200)?.body == blob.bytes);
     Ok(())
-}
-
-/// How many bytes a live session holds. `0-0` is both "none" and "one": then the first byte decides.
-async fn resumable(repository: &Repository, upload: &str) -> Result<usize> {
-    let status = repository.status(upload).await?.expect(204)?;
-    let last: usize = status.header("range").strip_prefix("0-").and_then(|last| last.parse().ok()).context("a range")?;
-    Ok(if last == 0 { 0 } else { last + 1 })
 }
 
 #[tokio::test]

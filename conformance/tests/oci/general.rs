@@ -65,8 +65,10 @@ async fn gen_7_the_catalog_lists_repositories_in_pages() -> Result<()> {
 #[tokio::test]
 async fn gen_7_a_huge_or_bad_page_size_of_the_catalog_is_bounded_or_refused() -> Result<()> {
     let registry = Registry::start().await?;
-    registry.client.get("/v2/_catalog?n=9223372036854775807").await?.expect(200)?;
-    for bad in ["-1", "x", "1e3", "99999999999999999999999999"] {
+    for huge in ["9223372036854775807", "99999999999999999999999999"] {
+        registry.client.get(&format!("/v2/_catalog?n={huge}")).await?.expect(200)?;
+    }
+    for bad in ["-1", "x", "1e3"] {
         refused(&registry.client.get(&format!("/v2/_catalog?n={bad}")).await?, 400, "PAGINATION_NUMBER_INVALID")?;
     }
     Ok(())
