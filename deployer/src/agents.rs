@@ -41,7 +41,8 @@ pub fn router(context: Arc<Context>) -> Router {
         .with_state(context)
 }
 
-/// Starts the lease sweep.
+/// Starts the lease sweep, and ties what is held open to the life of the process.
 pub fn start(context: &Arc<Context>, lifecycle: &Lifecycle) {
+    context.agents.stop_with(lifecycle.stopping.clone());
     lease::start(context, lifecycle);
 }

@@ -10,6 +10,7 @@ mod strategy;
 
 pub use explanation::{Explanation, Reason};
 pub use need::need;
+pub use strategy::scale_in_view;
 
 use model::ids::InstanceId;
 use model::instance::{Instance, InstanceStatus, Resources};

@@ -12,19 +12,20 @@ use platform::events;
 use platform::lifecycle::Lifecycle;
 use platform::wake::Wake;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 const SWEEP_PERIOD: Duration = Duration::from_secs(1);
 
 pub(super) fn start(context: &Arc<Context>, lifecycle: &Lifecycle) {
-    let context = context.clone();
-    let mut expected = false;
+    let (context, expected) = (context.clone(), Arc::new(AtomicBool::new(false)));
     lifecycle.every(Wake::default(), SWEEP_PERIOD, move || {
-        let (context, first) = (context.clone(), !std::mem::replace(&mut expected, true));
+        let (context, expected) = (context.clone(), expected.clone());
         async move {
-            let done = if first { expect_connected(&context).await } else { sweep(&context).await.map(|_| ()) };
-            if let Err(error) = done {
-                tracing::error!(%error, "looking for lost instances failed");
+            let first = !expected.load(Ordering::Relaxed);
+            match if first { expect_connected(&context).await } else { sweep(&context).await.map(|_| ()) } {
+                Ok(()) => expected.store(true, Ordering::Relaxed),
+                Err(error) => tracing::error!(%error, "looking for lost instances failed"),
             }
         }
     });

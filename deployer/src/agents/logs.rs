@@ -16,6 +16,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 /// Requests that may wait for agents at once.
 const OPEN_MAX: usize = 1_000;
@@ -134,17 +135,19 @@ pub async fn answer(
     }
     let (sender, chunks) = mpsc::channel(CHUNKS_MAX);
     open.answer.send(Ok(chunks)).map_err(|_| nobody())?;
-    pump(body, sender).await;
+    pump(body, sender, context.agents.stopping()).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Until the agent has no more, or the reader goes away.
-async fn pump(body: Body, sender: mpsc::Sender<Bytes>) {
+/// Until the agent has no more, the reader goes away, or the server stops.
+async fn pump(body: Body, sender: mpsc::Sender<Bytes>, stopping: CancellationToken) {
     let mut body = body.into_data_stream();
     loop {
         let chunk = tokio::select! {
             // Cancel-safe: the reader is gone for good.
             () = sender.closed() => return,
+            // Cancel-safe per docs of CancellationToken.
+            () = stopping.cancelled() => return,
             // Cancel-safe per docs of StreamExt::next.
             chunk = body.next() => chunk,
         };

@@ -39,17 +39,19 @@ pub async fn poll(
     let deadline = tokio::time::Instant::now() + context.config.heartbeat.min(Duration::from_secs(POLL_SECS_MAX));
     let mut own = context.agents.subscribe(&instance.id);
     let mut all = context.orders_wake.subscribe();
+    let stopping = context.agents.stopping();
     loop {
         let answer = look(&context, &instance.id, &request).await?;
         let now = tokio::time::Instant::now();
-        if answer.is_news() || now >= deadline {
+        if answer.is_news() || now >= deadline || stopping.is_cancelled() {
             return Ok(Json(answer.into_response(&context)));
         }
         let until = if context.db.is_exclusive() { deadline } else { deadline.min(now + LOOK_PERIOD) };
         tokio::select! {
-            // Cancel-safe per docs of watch::Receiver::changed and sleep_until.
+            // Cancel-safe per docs of watch::Receiver::changed, CancellationToken::cancelled and sleep_until.
             _ = own.changed() => {}
             _ = all.changed() => {}
+            () = stopping.cancelled() => {}
             () = tokio::time::sleep_until(until) => {}
         }
     }

@@ -94,7 +94,11 @@ async fn write_task(
     }
     let settled = after.last_status == TaskStatus::Stopped;
     if settled {
-        failures::record(tx, &after, backoff::was_ordered(&before), now, healthy_after).await?;
+        let ordered = backoff::was_ordered(&before);
+        failures::record(tx, &after, ordered, now, healthy_after).await?;
+        if !ordered {
+            failures::say(tx, &after, now).await?;
+        }
     }
     Ok((true, settled))
 }

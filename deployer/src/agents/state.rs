@@ -6,9 +6,10 @@ use super::logs::Requests;
 use model::Timestamp;
 use model::ids::InstanceId;
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 #[derive(Debug, Default)]
 pub struct Agents {
@@ -16,6 +17,8 @@ pub struct Agents {
     /// People who wait for output.
     pub(super) logs: Requests,
     last_sweep: Mutex<Option<Timestamp>>,
+    /// When the server stops, open polls answer and output ends.
+    stopping: OnceLock<CancellationToken>,
 }
 
 #[derive(Debug)]
@@ -34,6 +37,17 @@ impl Default for Agent {
 }
 
 impl Agents {
+    /// From now on `stopping` ends what is held open.
+    pub(super) fn stop_with(&self, stopping: CancellationToken) {
+        // Started once per process; a second start would bring the same token.
+        let _ = self.stopping.set(stopping);
+    }
+
+    /// Cancelled when the server stops; never, where nothing was started.
+    pub(super) fn stopping(&self) -> CancellationToken {
+        self.stopping.get().cloned().unwrap_or_default()
+    }
+
     /// The polls of this instance look again.
     pub fn wake(&self, instance: &InstanceId) {
         if let Some(agent) = self.lock().get(instance) {

@@ -11,13 +11,16 @@ pub struct Stoppable {
     pub task: TaskId,
     /// Lower is stopped first, before any thought of balance: not running yet, running, healthy.
     pub worth: u8,
+    /// With a binpack strategy: what its instance has free, so that the emptiest is emptied. Otherwise 0.
+    pub room: i64,
+    /// What is to stay even: the zone, or the value of the strategy's attribute.
     pub zone: String,
     pub instance: Option<InstanceId>,
     pub created_at: Timestamp,
 }
 
-/// `count` of `tasks`, in the order to stop them: the least worth first; then from the zone with most, there from the instance
-/// with most, there the newest.
+/// `count` of `tasks`, in the order to stop them: the least worth first; then from the emptiest instance where tasks are packed, or
+/// from the zone with most, there from the instance with most, there the newest.
 pub fn choose_stops(mut tasks: Vec<Stoppable>, count: usize) -> Vec<TaskId> {
     let mut chosen = Vec::new();
     while chosen.len() < count && !tasks.is_empty() {
@@ -27,8 +30,9 @@ pub fn choose_stops(mut tasks: Vec<Stoppable>, count: usize) -> Vec<TaskId> {
             *zones.entry(task.zone.clone()).or_default() += 1;
             *instances.entry(task.instance.clone()).or_default() += 1;
         }
-        let rank =
-            |task: &Stoppable| (Reverse(task.worth), zones[&task.zone], instances[&task.instance], task.created_at, task.task.clone());
+        let rank = |task: &Stoppable| {
+            (Reverse(task.worth), task.room, zones[&task.zone], instances[&task.instance], task.created_at, task.task.clone())
+        };
         let best = (0..tasks.len()).max_by_key(|at| rank(&tasks[*at])).unwrap_or(0);
         chosen.push(tasks.swap_remove(best).task);
     }
@@ -43,6 +47,7 @@ mod tests {
         Stoppable {
             task: TaskId::from_random(number),
             worth,
+            room: 0,
             zone: zone.into(),
             instance: Some(InstanceId::from_random(instance)),
             created_at: Timestamp::from_secs(i64::try_from(number).unwrap()),
@@ -59,6 +64,12 @@ mod tests {
         assert_eq!(numbers(tasks.clone(), 1), [3]);
         assert_eq!(numbers(tasks.clone(), 2), [3, 2]);
         assert_eq!(numbers(tasks, 9).len(), 4);
+    }
+
+    #[test]
+    fn packed_tasks_leave_the_emptiest_instance_first() {
+        let on = |number, instance, room| Stoppable { room, ..task(number, "a", instance, 2) };
+        assert_eq!(numbers(vec![on(1, 1, 100), on(2, 1, 100), on(3, 2, 900)], 1), [3]);
     }
 
     #[test]

@@ -23,8 +23,20 @@ pub(super) fn best<'a>(request: &Request<'_>, all: &[Candidate], mut eligible: V
         .min_by_key(|candidate| (candidate.of_group, candidate.tasks, Reverse(candidate.free_memory()), candidate.instance.id.clone()))
 }
 
+/// What scale-in looks at on an instance, by the first rule that says: what is free there (packing), and what is to stay even.
+pub fn scale_in_view(strategies: &[PlacementStrategy], candidate: &Candidate) -> (i64, String) {
+    let rule = strategies.iter().find(|rule| rule.kind != PlacementStrategyType::Random);
+    let field = rule.and_then(|rule| rule.field.as_deref());
+    match rule.map(|rule| rule.kind) {
+        Some(PlacementStrategyType::Binpack) if field == Some("cpu") => (candidate.free_cpu(), String::new()),
+        Some(PlacementStrategyType::Binpack) => (candidate.free_memory(), String::new()),
+        Some(PlacementStrategyType::Spread) => (0, spread_value(field.unwrap_or("instanceId"), candidate).to_owned()),
+        Some(PlacementStrategyType::Random) | None => (0, candidate.instance.zone().to_owned()),
+    }
+}
+
 /// What a spread rule groups by: the instance itself, or the value of an attribute.
-pub(super) fn spread_value<'a>(field: &str, candidate: &'a Candidate) -> &'a str {
+fn spread_value<'a>(field: &str, candidate: &'a Candidate) -> &'a str {
     match field.strip_prefix("attribute:") {
         Some(ZONE_ATTRIBUTE) => candidate.instance.zone(),
         Some(attribute) => candidate.instance.attributes.get(attribute).map_or("", String::as_str),

@@ -13,7 +13,7 @@ use model::Timestamp;
 use model::ids::TaskDefinitionId;
 use model::service::Service;
 use platform::db::DbError;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 /// What one pass did.
@@ -106,7 +106,8 @@ async fn changed_services(context: &Context, memory: &mut Memory, now: Timestamp
         (service, of)
     });
     let all: Vec<_> = with_sums.collect();
-    memory.quiet.retain(|id, _| all.iter().any(|(service, _)| service.id == *id));
+    let ids: HashSet<&str> = all.iter().map(|(service, _)| service.id.as_str()).collect();
+    memory.quiet.retain(|id, _| ids.contains(id.as_str()));
     let wants = |service: &Service, sums: &Sums| {
         let quiet = memory.quiet.get(&service.id).filter(|quiet| quiet.sums == *sums);
         quiet.is_none_or(|quiet| quiet.until.is_some_and(|until| until <= now))

@@ -16,6 +16,9 @@ use model::ids::TaskId;
 use model::service::{Deployment, RolloutState, ServiceStatus};
 use model::task::{HealthStatus, StopCode, TaskStatus};
 
+/// Consecutive failures after which the service says that it cannot start its tasks.
+const IMPAIRED_FAILURES: i64 = 3;
+
 /// Whether the plan will look at [`Observed::instances`], so that they are worth reading.
 pub fn wants_instances(observed: &Observed, now: Timestamp) -> bool {
     let Some(primary) = observed.primary() else { return false };
@@ -52,7 +55,13 @@ struct Starts {
 
 fn start(observed: &Observed, primary: &Deployment, census: &Census<'_>, now: Timestamp, plan: &mut Plan) -> Starts {
     let missing = census.missing();
-    if missing == 0 || primary.rollout_state == RolloutState::Failed || primary.not_before > now {
+    if missing == 0 || primary.rollout_state == RolloutState::Failed {
+        return Starts::default();
+    }
+    if primary.not_before > now {
+        if primary.consecutive_failures >= IMPAIRED_FAILURES {
+            say_once(observed, words::IMPAIRED, plan, |_| ());
+        }
         return Starts::default();
     }
     if let Some(reason) = &observed.missing_grant {
@@ -239,18 +248,14 @@ fn scaling(primary: &Deployment, task: TaskId) -> Step {
 fn stoppable(observed: &Observed, counted: &Counted<'_>) -> Stoppable {
     let task = counted.task;
     let candidate = observed.instances.iter().find(|candidate| Some(&candidate.instance.id) == task.instance_id.as_ref());
+    let strategies = &observed.service.placement_strategy;
+    let (room, zone) = candidate.map(|candidate| placement::scale_in_view(strategies, candidate)).unwrap_or_default();
     let worth = match counted.standing {
         Standing::Healthy => 2,
         _ if task.last_status == TaskStatus::Running => 1,
         _ => 0,
     };
-    Stoppable {
-        task: task.id.clone(),
-        worth,
-        zone: candidate.map_or_else(String::new, |candidate| candidate.instance.zone().to_owned()),
-        instance: task.instance_id.clone(),
-        created_at: task.created_at,
-    }
+    Stoppable { task: task.id.clone(), worth, room, zone, instance: task.instance_id.clone(), created_at: task.created_at }
 }
 
 /// Says it unless it was said since the service was last steady.

@@ -1,13 +1,16 @@
 //! Service events, in ECS's words. Each follows `(service NAME) `.
 
-use model::ids::{DeploymentId, ServiceName, TaskId};
+use model::ids::{DeploymentId, TaskId};
+use model::task::Task;
+use std::fmt::Display;
 
 pub const STEADY: &str = "has reached a steady state.";
+pub const IMPAIRED: &str = "is unable to consistently start tasks successfully.";
 pub const STUCK: &str = "was unable to stop or start tasks during a deployment because of the service deployment configuration. \
                          Update the minimumHealthyPercent or maximumPercent value and try again.";
 
 /// The whole event.
-pub fn of_service(service: &ServiceName, message: &str) -> String {
+pub fn of_service(service: &impl Display, message: &str) -> String {
     format!("(service {service}) {message}")
 }
 
@@ -29,6 +32,21 @@ pub fn scaling(deployment: &DeploymentId) -> String {
 }
 
 pub const UNHEALTHY: &str = "Task failed container health checks";
+
+/// A task that ended by itself: why, and how its containers exited.
+pub fn ended(task: &Task) -> String {
+    let exits: Vec<String> = task
+        .containers
+        .iter()
+        .filter_map(|container| match (container.exit_code, &container.reason) {
+            (Some(code), _) => Some(format!("{} exited with {code}", container.name)),
+            (None, Some(reason)) if task.stopped_reason.as_ref() != Some(reason) => Some(format!("{}: {reason}", container.name)),
+            (None, _) => None,
+        })
+        .collect();
+    let exits = if exits.is_empty() { String::new() } else { format!(" ({})", exits.join(", ")) };
+    format!("(task {}) stopped: {}{exits}.", task.id, task.stopped_reason.as_deref().unwrap_or("the agent gave no reason"))
+}
 
 fn list(tasks: &[TaskId]) -> String {
     let list: Vec<String> = tasks.iter().map(|task| format!(" (task {task})")).collect();
