@@ -14,7 +14,7 @@ mod writer;
 use futures_util::future::BoxFuture;
 use sqlx::any::{AnyPoolOptions, install_default_drivers};
 use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyConnection, AnyPool};
+use sqlx::{Any, AnyConnection, AnyPool, Connection as _};
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -130,6 +130,7 @@ impl Db {
     async fn open_sqlite(path: &Path) -> Result<Self, DbError> {
         let lock = lock_file(path)?;
         let url = format!("sqlite://{}?mode=rwc", path.display());
+        try_sqlite(&url).await.map_err(open_error)?;
         let one = pool_options(1).connect(&url).await.map_err(open_error)?;
         sqlx::migrate!("../migrations/sqlite").run(&one).await.map_err(|e| DbError::Open(e.to_string()))?;
         let readers = pool_options(SQLITE_READERS).connect(&url).await.map_err(open_error)?;
@@ -190,12 +191,16 @@ impl Db {
         }
     }
 
-    /// Closes all connections, after the writes that wait.
+    /// Closes all connections, after the writes that wait. SQLite's file alone is then the whole database: its last connection
+    /// takes the write-ahead log in.
     pub async fn close(&self) {
+        if let Backend::Sqlite { writer, .. } = &self.0.backend {
+            writer.drain().await;
+        }
+        self.0.readers.close().await;
         if let Backend::Sqlite { writer, .. } = &self.0.backend {
             writer.close().await;
         }
-        self.0.readers.close().await;
     }
 }
 
@@ -231,6 +236,13 @@ async fn begin_serializable(pool: &AnyPool) -> Result<sqlx::Transaction<'static,
     Ok(tx)
 }
 
+/// One connection outside of a pool: a pool would try a damaged file again and again, and then speak of a timeout.
+async fn try_sqlite(url: &str) -> Result<(), sqlx::Error> {
+    let mut connection = AnyConnection::connect(url).await?;
+    set_pragmas(&mut connection).await?;
+    connection.close().await
+}
+
 fn pool_options(connections: u32) -> AnyPoolOptions {
     AnyPoolOptions::new()
         .max_connections(connections)
@@ -239,21 +251,21 @@ fn pool_options(connections: u32) -> AnyPoolOptions {
         .max_lifetime(None)
         .acquire_timeout(Duration::from_secs(ACQUIRE_SECS_MAX))
         .test_before_acquire(false)
-        .after_connect(|connection, _| {
-            Box::pin(async move {
-                for pragma in [
-                    "pragma journal_mode = wal",
-                    "pragma synchronous = full",
-                    "pragma foreign_keys = on",
-                    "pragma busy_timeout = 10000",
-                    "pragma cache_size = -2000",
-                    "pragma temp_store = memory",
-                ] {
-                    sqlx::query(pragma).execute(&mut *connection).await?;
-                }
-                Ok(())
-            })
-        })
+        .after_connect(|connection, _| Box::pin(set_pragmas(connection)))
+}
+
+async fn set_pragmas(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+    for pragma in [
+        "pragma journal_mode = wal",
+        "pragma synchronous = full",
+        "pragma foreign_keys = on",
+        "pragma busy_timeout = 10000",
+        "pragma cache_size = -2000",
+        "pragma temp_store = memory",
+    ] {
+        sqlx::query(pragma).execute(&mut *connection).await?;
+    }
+    Ok(())
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "used as the argument of map_err")]

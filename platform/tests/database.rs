@@ -185,6 +185,27 @@ async fn a_second_server_on_one_sqlite_file_refuses_and_may_start_after_the_firs
     assert_eq!(names(&database.reopen().await).await, ["test-a"]);
 }
 
+#[tokio::test]
+async fn after_a_close_the_sqlite_file_alone_is_the_whole_database() {
+    let (database, copy) = (Database::sqlite(), Database::sqlite());
+    let db = database.open().await;
+    db.write(|tx| set(tx, "test-a".into(), "1".into())).await.unwrap();
+    db.close().await;
+    assert!(matches!(db.write(|tx| set(tx, "test-b".into(), "1".into())).await, Err(DbError::Unavailable(_))));
+    std::fs::copy(database.file(), copy.file()).unwrap();
+    assert_eq!(names(&copy.open().await).await, ["test-a"]);
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_refused_with_the_cause() {
+    let database = Database::sqlite();
+    std::fs::write(database.file(), "this is no database, but long enough to have a header of one".repeat(100)).unwrap();
+    let started = std::time::Instant::now();
+    let Err(DbError::Open(cause)) = database.try_open().await else { panic!("it opened") };
+    assert!(cause.contains("not a database"), "{cause}");
+    assert!(started.elapsed().as_secs() < 5, "took {:?}", started.elapsed());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writes_that_wait_are_folded_into_few_commits_on_sqlite() {
     let database = Database::sqlite();

@@ -5,6 +5,7 @@ use platform::db::{DatabaseUrl, Db, DbError};
 use sqlx::{AnyConnection, Connection};
 use std::fmt;
 use std::future::Future;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Longest wait for something that must happen, in seconds.
@@ -52,10 +53,14 @@ impl Database {
         Db::open(&self.url).await
     }
 
+    pub fn file(&self) -> &Path {
+        let DatabaseUrl::Sqlite(path) = &self.url else { panic!("only SQLite has a file") };
+        path
+    }
+
     /// Commits in the write-ahead log, counted by its frames that carry a commit mark.
     pub fn wal_commits(&self) -> usize {
-        let DatabaseUrl::Sqlite(path) = &self.url else { panic!("only SQLite has this log") };
-        let wal = std::fs::read(path.with_extension("db-wal")).unwrap_or_default();
+        let wal = std::fs::read(self.file().with_extension("db-wal")).unwrap_or_default();
         if wal.len() < 32 {
             return 0;
         }

@@ -16,6 +16,7 @@ const QUEUE_MAX: usize = 1024;
 
 pub(super) struct Writer {
     queue: mpsc::Sender<Box<dyn Job>>,
+    pool: AnyPool,
 }
 
 /// A closure and the caller who waits for it.
@@ -64,8 +65,8 @@ where
 impl Writer {
     pub(super) fn start(pool: AnyPool) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
-        tokio::spawn(run(pool, waiting));
-        Self { queue }
+        tokio::spawn(run(pool.clone(), waiting));
+        Self { queue, pool }
     }
 
     pub(super) async fn write<T, E, F>(&self, change: F) -> Result<T, E>
@@ -82,8 +83,13 @@ impl Writer {
     }
 
     /// Returns once every write queued before has been answered.
-    pub(super) async fn close(&self) {
+    pub(super) async fn drain(&self) {
         let _ = self.write(|_| Box::pin(async { Ok::<_, DbError>(()) })).await;
+    }
+
+    /// Closes the connection; writes from here on are refused.
+    pub(super) async fn close(&self) {
+        self.pool.close().await;
     }
 }
 
