@@ -93,12 +93,13 @@ async fn write_task(
         return Err(DbError::Conflict);
     }
     let settled = after.last_status == TaskStatus::Stopped;
-    if settled {
-        let ordered = backoff::was_ordered(&before);
+    let ordered = backoff::was_ordered(&before);
+    // Counted as soon as it leaves, so that the wait stands before the planner thinks of a replacement.
+    if before.last_status <= TaskStatus::Running && after.last_status > TaskStatus::Running {
         failures::record(tx, &after, ordered, now, healthy_after).await?;
-        if !ordered {
-            failures::say(tx, &after, now).await?;
-        }
+    }
+    if settled && !ordered {
+        failures::say(tx, &after, now).await?;
     }
     Ok((true, settled))
 }

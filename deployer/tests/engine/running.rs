@@ -91,6 +91,25 @@ async fn an_exit_is_recorded_and_the_task_replaced_with_back_off() {
 }
 
 #[tokio::test]
+async fn a_task_that_is_on_its_way_out_is_counted_before_it_is_replaced() {
+    let (db, _folder) = sqlite().await;
+    let mut world = World::new(db).await;
+    world.definition(1, json!({})).await;
+    let service = world.service(1, "user:admin").await;
+    let mut agent = FakeAgent::start(&world, "a").await;
+    world.settle().await;
+    agent.obey(&world).await;
+    let id = agent.to_run()[0].clone();
+    agent.tell(&world, &id, TaskStatus::Stopping, Some(1)).await;
+    world.settle().await;
+    assert_eq!(world.tasks(&service).await.len(), 1, "no replacement before the wait is over");
+    agent.tell(&world, &id, TaskStatus::Stopped, Some(1)).await;
+    assert_eq!(world.deployments(&service).await[0].failed_tasks, 1, "counted once");
+    let last = world.messages().await.pop().unwrap();
+    assert_eq!(last, format!("(service web) (task {id}) stopped: Essential container in task exited (web exited with 1)."));
+}
+
+#[tokio::test]
 async fn a_new_revision_replaces_the_old_one_and_the_old_deployment_is_gone_at_the_end() {
     on_each_database(|db| async move {
         let mut world = World::new(db).await;
