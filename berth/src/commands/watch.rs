@@ -22,17 +22,31 @@ const FAILED_LOOKS_MAX: u32 = 40;
 pub async fn until_stable(session: &Session, target: &ServiceTarget, asked: &aws::Service, timeout: Duration) -> Result<aws::Service> {
     let mut seen = Seen::start(asked);
     let progress = Progress::new(session);
-    let last = watch(session, target, timeout, |service| {
-        progress.show(&line(service));
-        seen.new_events(service).iter().for_each(|text| progress.event(session.now(), text));
-        verdict(service)
-    })
-    .await;
+    let watching = async {
+        let mut unanswered = 0;
+        loop {
+            match describe::service(session, target).await {
+                Ok(service) => {
+                    unanswered = 0;
+                    progress.show(&line(&service));
+                    seen.new_events(&service).iter().for_each(|text| progress.event(session.now(), text));
+                    if seen.more_failed(&service) {
+                        let failed = failed_tasks(session, target).await;
+                        seen.new_tasks(&failed).iter().for_each(|text| progress.event(session.now(), text));
+                    }
+                    if let Some(result) = verdict(&service) {
+                        return result.map(|()| service);
+                    }
+                }
+                Err(failure) if failure.exit() == Exit::Error && unanswered < FAILED_LOOKS_MAX => unanswered += 1,
+                Err(failure) => return Err(failure),
+            }
+            tokio::time::sleep(Duration::from_millis(LOOK_MILLIS)).await;
+        }
+    };
+    let done = limited(target, timeout, watching).await;
     progress.finish();
-    match last {
-        Err(failure) if failure.exit() == Exit::DeploymentFailed => Err(with_stopped_tasks(session, target, failure).await),
-        other => other,
-    }
+    done
 }
 
 /// Waits until the service is INACTIVE.
@@ -56,32 +70,6 @@ pub async fn until_gone(session: &Session, target: &ServiceTarget, timeout: Dura
     done
 }
 
-/// Looks again and again until `verdict` has one.
-async fn watch(
-    session: &Session,
-    target: &ServiceTarget,
-    timeout: Duration,
-    mut verdict: impl FnMut(&aws::Service) -> Option<Result<()>>,
-) -> Result<aws::Service> {
-    let watching = async {
-        let mut failed = 0;
-        loop {
-            match describe::service(session, target).await {
-                Ok(service) => {
-                    failed = 0;
-                    if let Some(result) = verdict(&service) {
-                        return result.map(|()| service);
-                    }
-                }
-                Err(failure) if failure.exit() == Exit::Error && failed < FAILED_LOOKS_MAX => failed += 1,
-                Err(failure) => return Err(failure),
-            }
-            tokio::time::sleep(Duration::from_millis(LOOK_MILLIS)).await;
-        }
-    };
-    limited(target, timeout, watching).await
-}
-
 /// Ends at `timeout` with exit code 8, at Ctrl-C with 130.
 async fn limited<T>(target: &ServiceTarget, timeout: Duration, watching: impl Future<Output = Result<T>>) -> Result<T> {
     let name = target.full_name();
@@ -103,7 +91,9 @@ fn verdict(service: &aws::Service) -> Option<Result<()>> {
     let primary = service.deployments.first()?;
     if primary.rollout_state == "FAILED" {
         let failure = Failure::new(Exit::DeploymentFailed, format!("the deployment of {} failed", service.service_name));
-        return Some(Err(failure.why(primary.rollout_state_reason.clone())));
+        let name = &service.service_name;
+        let next = format!("`berth logs {name}` and `berth tasks --stopped {name}` say more");
+        return Some(Err(failure.why(primary.rollout_state_reason.clone()).next(next)));
     }
     let stable = service.deployments.len() == 1
         && primary.rollout_state == "COMPLETED"
@@ -121,8 +111,8 @@ fn line(service: &aws::Service) -> String {
     format!("{}  {}", service.service_name, parts.collect::<Vec<_>>().join("  |  "))
 }
 
-/// Adds what the last stopped tasks said to a failure.
-async fn with_stopped_tasks(session: &Session, target: &ServiceTarget, failure: Failure) -> Failure {
+/// Tasks of the service that stopped without being told to, newest last. Progress only: what cannot be read is left out.
+async fn failed_tasks(session: &Session, target: &ServiceTarget) -> Vec<aws::Task> {
     let request = aws::ListTasksRequest {
         cluster: target.cluster.clone(),
         service_name: Some(target.name.clone()),
@@ -130,28 +120,50 @@ async fn with_stopped_tasks(session: &Session, target: &ServiceTarget, failure: 
         ..Default::default()
     };
     let cluster = target.cluster.clone().unwrap_or_else(|| "default".into());
-    let Ok(ids) = describe::task_arns(session, request).await else { return failure };
-    let Ok(mut tasks) = describe::describe_tasks(session, &cluster, &ids).await else { return failure };
-    tasks.sort_by(|a, b| b.created_at.total_cmp(&a.created_at));
-    for task in tasks.iter().take(3) {
-        output::remark(&format!("  ! task {}: {}", short(&task.task_arn), super::tasks::reason(task)));
-    }
-    failure.next(format!("`berth logs {}` and `berth tasks --stopped {0}` say more", target.full_name()))
+    let Ok(ids) = describe::task_arns(session, request).await else { return Vec::new() };
+    let mut tasks = describe::describe_tasks(session, &cluster, &ids).await.unwrap_or_default();
+    tasks.retain(|task| matches!(task.stop_code.as_deref(), Some("TaskFailedToStart" | "EssentialContainerExited")));
+    tasks.sort_by(|a, b| a.created_at.total_cmp(&b.created_at));
+    tasks
 }
 
-/// Which events of a service were shown already.
-struct Seen(HashSet<String>);
+/// What was shown already.
+struct Seen {
+    /// Ids of events and ARNs of tasks.
+    ids: HashSet<String>,
+    failed: i64,
+    since: f64,
+}
 
 impl Seen {
     fn start(service: &aws::Service) -> Self {
-        Self(service.events.iter().map(|event| event.id.clone()).collect())
+        let since = service.deployments.first().map_or(0.0, |deployment| deployment.created_at);
+        Self { ids: service.events.iter().map(|event| event.id.clone()).collect(), failed: 0, since }
     }
 
     /// Messages not shown yet, oldest first.
     fn new_events(&mut self, service: &aws::Service) -> Vec<String> {
-        let fresh = service.events.iter().rev().filter(|event| self.0.insert(event.id.clone()));
+        let fresh = service.events.iter().rev().filter(|event| self.ids.insert(event.id.clone()));
         fresh.map(|event| event.message.clone()).collect()
     }
+
+    /// Whether more tasks failed than at the last look.
+    fn more_failed(&mut self, service: &aws::Service) -> bool {
+        let failed = service.deployments.iter().map(|deployment| deployment.failed_tasks).sum();
+        std::mem::replace(&mut self.failed, failed) < failed
+    }
+
+    /// Failed tasks of this deployment not shown yet, each in one sentence.
+    fn new_tasks(&mut self, tasks: &[aws::Task]) -> Vec<String> {
+        let fresh = tasks.iter().filter(|task| task.created_at >= self.since && self.ids.insert(task.task_arn.clone()));
+        fresh.map(failure_line).collect()
+    }
+}
+
+fn failure_line(task: &aws::Task) -> String {
+    let code = super::tasks::exit_codes(task);
+    let code = if code == "-" { String::new() } else { format!("exit {code}: ") };
+    format!("! task {} failed: {code}{}", short(&task.task_arn), super::tasks::reason(task))
 }
 
 /// Progress on stderr. Nothing with `--json` or `-q`.
@@ -230,6 +242,20 @@ mod tests {
         assert!(verdict(&service(3, &[("PRIMARY", "COMPLETED"), ("ACTIVE", "COMPLETED")])).is_none());
         let failed = verdict(&service(0, &[("PRIMARY", "FAILED")])).unwrap().unwrap_err();
         assert_eq!(failed.exit(), Exit::DeploymentFailed);
+    }
+
+    #[test]
+    fn a_failed_task_is_shown_once_with_its_exit_code() {
+        let mut service = service(0, &[("PRIMARY", "IN_PROGRESS")]);
+        let mut seen = Seen::start(&service);
+        assert!(!seen.more_failed(&service));
+        service.deployments[0].failed_tasks = 1;
+        assert!(seen.more_failed(&service) && !seen.more_failed(&service));
+        let container = aws::Container { exit_code: Some(3), ..Default::default() };
+        let reason = Some("Essential container in task exited".into());
+        let task = aws::Task { task_arn: "a/b/7".into(), stopped_reason: reason, containers: vec![container], ..Default::default() };
+        assert_eq!(seen.new_tasks(std::slice::from_ref(&task)), ["! task 7 failed: exit 3: Essential container in task exited"]);
+        assert!(seen.new_tasks(&[task]).is_empty());
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use super::definition::{self, ContainerArgs};
 use super::{ServiceTarget, WaitArgs, finish};
-use crate::failure::Result;
+use crate::commands::describe;
+use crate::failure::{Exit, Failure, Result};
 use crate::session::Session;
 use api::aws;
 use clap::Args;
@@ -46,6 +47,7 @@ pub struct CreateArgs {
 pub async fn run(session: &Session, args: CreateArgs) -> Result<()> {
     session.announce();
     let target = ServiceTarget::parse(&args.service, args.cluster.as_deref())?;
+    is_free(session, &target).await?;
     let task_definition = match (args.image, args.task_definition) {
         (Some(image), _) => {
             let document = definition::document(&target.name, &image, &args.container)?;
@@ -66,4 +68,18 @@ pub async fn run(session: &Session, args: CreateArgs) -> Result<()> {
     let running = super::short(&service.task_definition).to_owned();
     let sentence = format!("created {} ({running}, {} tasks)", target.full_name(), args.count);
     finish(session, &target, service, &args.wait, &sentence).await
+}
+
+/// Looks before a task definition is registered that nobody would use.
+async fn is_free(session: &Session, target: &ServiceTarget) -> Result<()> {
+    target.name.parse::<model::ids::ServiceName>().map_err(|error| Failure::usage(error.to_string()))?;
+    match describe::service(session, target).await {
+        Ok(_) => {
+            let name = target.full_name();
+            Err(Failure::new(Exit::Conflict, format!("service {name} exists already"))
+                .next(format!("`berth service update {name}` changes it, `berth service rm {name}` removes it")))
+        }
+        Err(failure) if failure.exit() == Exit::NotFound => Ok(()),
+        Err(failure) => Err(failure),
+    }
 }
