@@ -38,7 +38,8 @@ pub struct AgentConfig {
     pub attributes: BTreeMap<String, String>,
     /// Address at which published ports of this host are reached; found out when absent.
     pub address: Option<String>,
-    /// Test only: abort once at this point (`order-received`, `pulled`, `created`, `started`, `stopped`, `before-report`).
+    /// Test only: abort once at this point (`order-received`, `pulled`, `created`, `started`, `stopped`, `before-report`), or at its
+    /// n-th hit (`before-report:2`).
     pub failpoint: Option<String>,
 }
 

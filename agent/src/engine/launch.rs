@@ -122,6 +122,7 @@ async fn create<R: Runtime>(
     body: ContainerCreateBody,
 ) -> Result<bool, LaunchError> {
     let name = container_name(&record.order, container);
+    let mut last = (FailureKind::Timeout, "Could not transition to created; Docker gave no answer".to_owned());
     for _ in 0..CALL_ATTEMPTS {
         let permit = engine.starts.acquire().await;
         let result = engine.runtime.create(&name, body.clone()).await;
@@ -138,11 +139,15 @@ async fn create<R: Runtime>(
                 if let Some(found) = look(engine, &name).await? {
                     return adopt(engine, record, container, &found).map(|()| true);
                 }
+                if error.is_conflict() {
+                    last = (FailureKind::CannotCreate, docker_text(&error));
+                }
             }
             Err(error) => return Err(failed(container, FailureKind::CannotCreate, docker_text(&error))),
         }
     }
-    Err(failed(container, FailureKind::Timeout, "Could not transition to created; Docker gave no answer".to_owned()))
+    let (kind, text) = last;
+    Err(failed(container, kind, text))
 }
 
 /// A container of the wanted name is there: ours from before a crash, or somebody else's.
