@@ -1,5 +1,6 @@
 """One server per file and process; every test uses names of its own."""
 
+import os
 import uuid
 
 import pytest
@@ -20,7 +21,7 @@ def fleet():
     """A server with an agent on the machine's Docker Engine, its instance registered."""
     from server import wait_until
 
-    running = Server(with_agent=True)
+    running = Server(with_agent=True, environment={"BERTH_LOG": os.environ.get("BERTH_LOG", "info")})
     ecs = running.client("ecs")
 
     def connected():

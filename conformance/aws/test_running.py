@@ -195,8 +195,8 @@ def test_container_instances_show_what_is_left(ecs, fleet):
 @pytest.mark.parametrize(
     "change, words",
     [
-        ({"memory": 100_000_000}, "insufficient memory available"),
-        ({"cpu": 100_000_000}, "insufficient CPU units available"),
+        ({"memory": 33_554_432}, "insufficient memory available"),
+        ({"cpu": 196_608}, "insufficient CPU units available"),
     ],
 )
 def test_no_instance_large_enough_is_said_in_an_event_that_counts(ecs, image, name, change, words):
