@@ -14,6 +14,8 @@ pub const LIST_PERIOD: Duration = Duration::from_secs(10);
 pub const SETTLED_KEEP: Duration = Duration::from_mins(10);
 /// Most settled tasks kept on a host, whatever their age.
 pub const SETTLED_KEPT_MAX: usize = 50;
+/// Pause between attempts with a certificate that the server does not take any more.
+pub const REVOKED_RETRY: Duration = Duration::from_mins(1);
 /// Longest time a person may follow logs through one request.
 pub const LOGS_SECS_MAX: u64 = 24 * 3600;
 

@@ -4,6 +4,7 @@
 //! becomes a few batches and a single change goes out at once.
 
 use crate::client::Server;
+use crate::config::REVOKED_RETRY;
 use crate::failpoint::Failpoint;
 use crate::random;
 use api::agent::{AgentErrorCode, REPORTS_MAX, ReportRequest, TaskReport, UnknownContainer};
@@ -149,7 +150,8 @@ pub async fn run<S: Server>(server: S, outbox: std::sync::Arc<Outbox>, epoch: im
         } else {
             outbox.give_back(request.tasks);
         }
-        tokio::time::sleep(random::jitter(retry)).await;
+        let pause = if error.code() == Some(AgentErrorCode::Revoked) { REVOKED_RETRY } else { retry };
+        tokio::time::sleep(random::jitter(pause)).await;
         retry = (retry * 2).min(RETRY_MAX);
     }
 }

@@ -4,7 +4,7 @@
 //! heartbeat, with jitter; a server that revoked the certificate or does not know this instance is asked again only now and then.
 
 use crate::client::{ClientError, Server};
-use crate::config::AgentConfig;
+use crate::config::{AgentConfig, REVOKED_RETRY};
 use crate::engine::Engine;
 use crate::facts;
 use crate::random;
@@ -17,8 +17,6 @@ use tokio::time::Instant;
 const RETRY_MIN: Duration = Duration::from_millis(100);
 /// Longest pause, until the server has said its heartbeat.
 const RETRY_MAX: Duration = Duration::from_secs(5);
-/// Pause between attempts with a certificate that the server does not take.
-const REVOKED_RETRY: Duration = Duration::from_mins(1);
 /// A server that answers at once with nothing is not asked again at once.
 const IDLE_POLL_MIN: Duration = Duration::from_millis(50);
 /// Bounds of the heartbeat a server may ask for.
@@ -163,3 +161,6 @@ impl Problem {
         if let Self::Server(error) = self { error.code() } else { None }
     }
 }
+
+#[cfg(test)]
+mod tests;
