@@ -1,6 +1,6 @@
 //! The engine of one host: brings its containers in line with the ledger, pass by pass.
 //!
-//! A pass writes what changed to the ledger, then takes the steps of the pure [`diff`](crate::diff) and publishes reports, in that
+//! A pass writes what changed to the ledger, then takes the steps of the pure [`diff`] and publishes reports, in that
 //! order: nothing is done or told that a crash could make forgotten. Steps run beside each other, one per task at a time; what they and
 //! Docker's events find out is noted in the records, which wakes the next pass. Passes take no input and may run at any time.
 

@@ -231,7 +231,7 @@ async fn a_server_that_is_replaced_is_registered_with_anew_and_an_older_one_is_n
         let mut world = server.world();
         (world.epoch, world.orders) = (10, vec![stop]);
     }
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
     assert_eq!(agent.docker.running().len(), 2, "an order from the past is refused");
     server.world().epoch = 12;
     until("the same order from the present is obeyed", || agent.docker.running().is_empty()).await;
@@ -246,13 +246,13 @@ async fn a_revoked_agent_keeps_its_containers_and_asks_only_now_and_then() {
     until("it runs", || last(&server, &order.task_id) == Some(TaskStatus::Running)).await;
     server.world().refusal = Some(AgentErrorCode::Revoked);
     let before = server.world().calls;
-    tokio::time::sleep(Duration::from_secs(600)).await;
+    tokio::time::sleep(Duration::from_mins(10)).await;
     let asked = server.world().calls - before;
     assert!(asked <= 45, "{asked} calls in ten minutes");
     assert_eq!(agent.docker.running().len(), 2);
     server.world().refusal = None;
     server.world().registered = false;
-    tokio::time::sleep(Duration::from_secs(120)).await;
+    tokio::time::sleep(Duration::from_mins(2)).await;
     assert!(server.world().registrations >= 2, "taken back, it goes on");
     assert!(!agent.sync.is_finished());
 
