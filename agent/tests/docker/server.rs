@@ -45,9 +45,9 @@ fn digest(bytes: &[u8]) -> String {
 }
 
 /// Manifest digest and everything by digest.
-fn image() -> (String, HashMap<String, (&'static str, Vec<u8>)>) {
+fn image(plane: &str) -> (String, HashMap<String, (&'static str, Vec<u8>)>) {
     let layer = host::busybox_tar();
-    let config = json!({"architecture": "amd64", "os": "linux", "config": {"Cmd": ["sh"], "Labels": {"made": format!("{:?}", std::time::Instant::now())}},
+    let config = json!({"architecture": "amd64", "os": "linux", "config": {"Cmd": ["sh"], "Labels": {"io.berth.agent-test": plane}},
         "rootfs": {"type": "layers", "diff_ids": [digest(&layer)]}});
     let config = serde_json::to_vec(&config).unwrap();
     let manifest = json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
@@ -199,7 +199,7 @@ fn order(host: &Host, command: &[&str], digest: &str) -> TaskOrder {
 /// The whole life of an agent with one task.
 pub async fn play() {
     let host = Host::new();
-    let (name, content) = image();
+    let (name, content) = image(&host.plane);
     let good = order(&host, &["sh", "-c", "echo one; echo two; exec sleep 600"], &name);
     let bad = order(&host, &["true"], &digest(b"nothing of this content"));
     let server = Arc::new(Server {
@@ -256,4 +256,9 @@ pub async fn play() {
     assert_eq!(host.containers(), before);
     stop.cancel();
     agent.await.unwrap().unwrap();
+
+    let label = format!("label=io.berth.agent-test={}", host.plane);
+    drop(host);
+    let images = host::docker(&["images", "--quiet", "--no-trunc", "--filter", &label]);
+    host::docker(&["rmi", "--force", images.lines().next().unwrap()]);
 }
