@@ -132,6 +132,58 @@ def test_a_batch_task_keeps_its_exit_code(ecs, fleet, name):
     assert task["stoppedReason"] == "Essential container in task exited", task
 
 
+def test_a_task_over_its_memory_says_so(ecs, fleet, name):
+    image, _ = images.push(fleet, f"conformance/{name}", "v1", "a=x; while :; do a=$a$a; done")
+    ecs.register_task_definition(family=name, containerDefinitions=[{"name": "app", "image": image, "memory": 16}])
+    arn = ecs.run_task(taskDefinition=name)["tasks"][0]["taskArn"]
+    ecs.get_waiter("tasks_stopped").wait(tasks=[arn], WaiterConfig=QUICK)
+    task = ecs.describe_tasks(tasks=[arn])["tasks"][0]
+    assert task["containers"][0]["exitCode"] == 137 and "OutOfMemoryError" in task["containers"][0]["reason"], task
+
+
+def test_an_essential_container_takes_the_others_with_it_and_another_does_not(ecs, fleet, image, name):
+    ends, _ = images.push(fleet, f"conformance/{name}", "v1", "sleep 1; exit 4")
+    side = {"name": "side", "image": ends, "memory": 16, "essential": False}
+    ecs.register_task_definition(family=name, containerDefinitions=[images.container(image), side])
+    ecs.register_task_definition(family=name, containerDefinitions=[images.container(image), side | {"essential": True}])
+    stays = ecs.run_task(taskDefinition=f"{name}:1")["tasks"][0]["taskArn"]
+    goes = ecs.run_task(taskDefinition=f"{name}:2")["tasks"][0]["taskArn"]
+    ecs.get_waiter("tasks_stopped").wait(tasks=[goes], WaiterConfig=QUICK)
+    task = ecs.describe_tasks(tasks=[goes])["tasks"][0]
+    codes = {container["name"]: container.get("exitCode") for container in task["containers"]}
+    assert codes == {"app": 0, "side": 4} and task["stopCode"] == "EssentialContainerExited", task
+
+    def side_of_the_other():
+        described = ecs.describe_tasks(tasks=[stays])["tasks"][0]
+        return next(c for c in described["containers"] if c["name"] == "side")["lastStatus"] == "STOPPED" and described
+
+    assert wait_until("the side container to end", side_of_the_other)["lastStatus"] == "RUNNING"
+    ecs.stop_task(task=stays)
+
+
+def test_a_named_volume_outlives_its_task(ecs, image, name):
+    app = {"name": "app", "image": image, "memory": 32, "mountPoints": [{"sourceVolume": "data", "containerPath": "/data"}]}
+    ecs.register_task_definition(family=name, containerDefinitions=[app], volumes=[{"name": "data"}])
+
+    def run(line):
+        overrides = {"containerOverrides": [{"name": "app", "command": ["sh", "-c", line]}]}
+        arn = ecs.run_task(taskDefinition=name, overrides=overrides)["tasks"][0]["taskArn"]
+        ecs.get_waiter("tasks_stopped").wait(tasks=[arn], WaiterConfig=QUICK)
+        return ecs.describe_tasks(tasks=[arn])["tasks"][0]["containers"][0].get("exitCode")
+
+    try:
+        assert run("echo kept > /data/file") == 0
+        assert run('read word < /data/file; [ "$word" = kept ] && exit 5') == 5
+    finally:
+        for container in docker("ps", "--all", "--quiet", "--filter", f"volume=berth-{name}-data"):
+            docker("rm", "--force", container)
+        docker("volume", "rm", f"berth-{name}-data")
+
+
+def docker(*arguments):
+    return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout.split()
+
+
 def test_overrides_reach_the_task(ecs, image, name):
     ecs.register_task_definition(family=name, containerDefinitions=[{"name": "app", "image": image, "memory": 32}])
     overrides = {"containerOverrides": [{"name": "app", "command": ["sh", "-c", "exit $CODE"], "environment": [{"name": "CODE", "value": "5"}]}]}
@@ -249,7 +301,7 @@ def test_an_unhealthy_task_is_replaced(fleet, ecs, image, name):
     ecs.get_waiter("services_stable").wait(services=[name], WaiterConfig=QUICK)
     wait_until("HEALTHY", lambda: all(t["healthStatus"] == "HEALTHY" for t in tasks_of(ecs, name)))
     old = tasks_of(ecs, name)[0]
-    subprocess.run(["docker", "exec", old["containers"][0]["runtimeId"], "sh", "-c", ": > /tmp-broken"], check=True)
+    docker("exec", old["containers"][0]["runtimeId"], "sh", "-c", ": > /tmp-broken")
     look = lambda: [t for t in tasks_of(ecs, name) if t["taskArn"] != old["taskArn"] and t["healthStatus"] == "HEALTHY"]
     wait_until("a healthy replacement", look)
     wait_until("the old one to stop", lambda: ecs.describe_tasks(tasks=[old["taskArn"]])["tasks"][0]["lastStatus"] == "STOPPED")

@@ -91,7 +91,7 @@ impl Repository {
         location(&answer)
     }
 
-    /// PATCHes a chunk with `Content-Range: first-last`.
+    /// Sends a chunk by PATCH with `Content-Range: first-last`.
     pub async fn chunk(&self, location: &str, first: usize, bytes: &[u8]) -> Result<Answer> {
         let range = format!("{first}-{}", (first + bytes.len()).saturating_sub(1));
         self.client.send(Method::PATCH, location, &[OCTETS, ("content-range", &range)], Bytes::copy_from_slice(bytes)).await

@@ -404,8 +404,8 @@ async fn a_container_definition_runs_as_it_is_written() -> Result<()> {
     definition["workingDirectory"] = json!("/tmp");
     definition["entryPoint"] = json!(["sh", "-c"]);
     definition["command"] = json!(["trap 'exit 0' TERM; sleep 1000 & wait"]);
-    definition["mountPoints"] = json!([{"sourceVolume": "data", "containerPath": "/data", "readOnly": true}]);
-    let request = json!({"family": "inspect", "containerDefinitions": [definition], "volumes": [{"name": "data"}]});
+    definition["mountPoints"] = json!([{"sourceVolume": "folder", "containerPath": "/data", "readOnly": true}]);
+    let request = json!({"family": "inspect", "containerDefinitions": [definition], "volumes": [{"name": "folder", "host": {"sourcePath": "/var/tmp"}}]});
     fleet.ecs("RegisterTaskDefinition", &request).await?;
     fleet.create_service("inspect", "inspect:1", 1).await?;
     fleet.none_twice_none_lost(1).await?;

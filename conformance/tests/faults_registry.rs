@@ -93,14 +93,14 @@ async fn a_truncated_patch_can_be_resumed_where_it_broke_off() -> Result<()> {
     let mut request = format!("{head}Content-Type: application/octet-stream\r\n{range}\r\n").into_bytes();
     request.extend(&blob.bytes[..500_000]);
     raw::send_and_leave(&registry.client, &request).await?;
-    let held = wait_until("what arrived to be held", || async {
+    let arrived = wait_until("what arrived to be held", || async {
         let status = repository.status(&upload).await.ok()?;
         let last: usize = status.header("range").strip_prefix("0-")?.parse().ok()?;
         (last > 0).then_some(last + 1)
     })
     .await;
-    ensure!(held <= 500_000, "it holds {held} bytes");
-    let answer = repository.chunk(&upload, held, &blob.bytes[held..]).await?.expect(202)?;
+    ensure!(arrived <= 500_000, "it holds {arrived} bytes");
+    let answer = repository.chunk(&upload, arrived, &blob.bytes[arrived..]).await?.expect(202)?;
     repository.close(&location(&answer)?, &blob.digest, b"").await?.expect(201)?;
     ensure!(repository.get(&format!("blobs/{}", blob.digest)).await?.expect(200)?.body == blob.bytes);
     Ok(())

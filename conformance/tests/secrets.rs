@@ -95,7 +95,7 @@ async fn no_secret_is_in_the_database_or_readable_by_others() -> Result<()> {
 
 fn closed_to_others(path: &Path) -> Result<()> {
     let mode = std::fs::metadata(path).with_context(|| path.display().to_string())?.permissions().mode() & 0o777;
-    ensure!(mode & 0o077 == 0, "{} has mode {mode:o}", path.display());
+    ensure!(mode.trailing_zeros() >= 6, "{} has mode {mode:o}", path.display());
     Ok(())
 }
 
