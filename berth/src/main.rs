@@ -9,6 +9,7 @@ mod context;
 mod duration;
 mod failure;
 mod output;
+mod process;
 mod server;
 mod session;
 mod up;

@@ -57,7 +57,7 @@ pub async fn run(args: UpArgs, out: Output) -> Result<u8> {
             .next("write --listen 127.0.0.1:5000"));
     }
     ports_are_free(&config)?;
-    platform::telemetry::start(&std::env::var("BERTH_LOG").unwrap_or_else(|_| "info".into()), is_json_log());
+    crate::process::log();
     let executable = std::env::current_exe().map_err(|error| Failure::error("cannot find this program").why(error))?;
     let stopping = CancellationToken::new();
     let server = Child::start(server_spec(&executable, &args.server), &stopping);
@@ -197,10 +197,6 @@ async fn signalled() {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-}
-
-fn is_json_log() -> bool {
-    std::env::var("BERTH_LOG_FORMAT").is_ok_and(|format| format == "json")
 }
 
 /// Where everything is, and the next three commands to type.

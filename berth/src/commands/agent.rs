@@ -1,7 +1,7 @@
 //! `berth agent`.
 
-use super::server::start_process;
 use crate::failure::{Failure, Result};
+use crate::process;
 use agent::AgentConfig;
 use clap::Args;
 use platform::lifecycle::Lifecycle;
@@ -57,7 +57,7 @@ pub struct AgentArgs {
 }
 
 pub fn run(args: &AgentArgs) -> Result<()> {
-    start_process(args.end_with_parent)?;
+    process::start(args.end_with_parent)?;
     let config = config(args)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -1,6 +1,7 @@
 //! `berth server`.
 
 use crate::failure::Result;
+use crate::process;
 use crate::server::{self, ServerArgs};
 use clap::Args;
 
@@ -24,21 +25,6 @@ pub struct ServerCommand {
 }
 
 pub fn run(command: &ServerCommand) -> Result<()> {
-    start_process(command.end_with_parent)?;
+    process::start(command.end_with_parent)?;
     server::run(&command.server)
-}
-
-/// Logging, and the tie to the supervisor.
-pub fn start_process(end_with_parent: Option<i32>) -> Result<()> {
-    let filter = std::env::var("BERTH_LOG").unwrap_or_else(|_| "info".into());
-    let json = std::env::var("BERTH_LOG_FORMAT").is_ok_and(|format| format == "json");
-    platform::telemetry::start(&filter, json);
-    if let Some(parent) = end_with_parent {
-        nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM).map_err(std::io::Error::from)?;
-        // The parent may have ended before that call.
-        if nix::unistd::getppid().as_raw() != parent {
-            return Err(crate::failure::Failure::error("the process that started this one is gone"));
-        }
-    }
-    Ok(())
 }
