@@ -12,6 +12,7 @@ use model::Clock;
 use platform::db::Db;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 /// How the registry is run.
 #[derive(Debug, Clone)]
@@ -47,6 +48,8 @@ pub struct Context {
     pub blobs: Cache<ServedBlob>,
     pub sessions: Sessions,
     pub buffers: Arc<Buffers>,
+    /// Uploads being received.
+    pub receiving: Arc<AtomicUsize>,
     pub metrics: Metrics,
 }
 

@@ -69,6 +69,7 @@ impl Registry {
             blobs: cache::Cache::new(BLOB_CACHE_BYTES),
             sessions: upload::sessions::Sessions::default(),
             buffers: Arc::default(),
+            receiving: Arc::default(),
             metrics: metrics::Metrics::default(),
         })))
     }

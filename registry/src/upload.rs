@@ -9,6 +9,7 @@ pub mod expiry;
 mod file;
 mod receive;
 pub mod sessions;
+mod writer;
 
 use crate::auth::Access;
 use crate::context::Context;

@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A full-sized buffer, in bytes.
-pub const LARGE_BYTES: usize = 256 * 1024;
+pub const LARGE_BYTES: usize = 128 * 1024;
 /// What a reader gets when all large ones are taken, in bytes.
 pub const SMALL_BYTES: usize = 32 * 1024;
 /// Large buffers in use at once.
-const LARGE_MAX: usize = 48;
+const LARGE_MAX: usize = 96;
 /// Large buffers kept when idle.
-const IDLE_MAX: usize = 8;
+const IDLE_MAX: usize = 16;
 
 #[derive(Debug, Default)]
 pub struct Buffers {
@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn large_buffers_are_bounded_and_reused() {
         let buffers = Arc::new(Buffers::default());
-        let taken: Vec<Buffer> = (0..100).map(|_| buffers.take(1 << 30)).collect();
+        let taken: Vec<Buffer> = (0..200).map(|_| buffers.take(1 << 30)).collect();
         assert_eq!(taken.iter().filter(|buffer| buffer.bytes.len() == LARGE_BYTES).count(), LARGE_MAX);
         assert_eq!(buffers.take(10).room(10).len(), 10);
         assert!(!buffers.is_relaxed());

@@ -1,4 +1,5 @@
-//! A blob's bytes as a response body: read in blocking threads, one buffer being sent while the next is read.
+//! A blob's bytes as a response body. What the page cache has is read on the spot, still warm when it is sent; what it does not have
+//! is read in a blocking thread, one buffer ahead of what is being sent.
 
 use super::buffers::Buffers;
 use crate::context::Context;
@@ -7,8 +8,9 @@ use crate::storage::StorageKey;
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream;
+use rustix::io::ReadWriteFlags;
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
@@ -42,27 +44,30 @@ pub async fn open(ctx: &Context, key: &StorageKey, first: u64, length: u64) -> R
 }
 
 enum State {
-    /// `chunk` is to be sent, `reader` stands behind it.
+    /// A chunk is to be sent, the reader stands behind it.
     Ready(Reader, Bytes),
-    /// The next chunk is being read.
+    /// The next chunk is being read from the disk.
     Reading(JoinHandle<io::Result<(Reader, Bytes)>>),
-    /// Nothing is read ahead, as buffers are short.
+    /// Nothing is read ahead.
     Waiting(Reader),
     Done,
 }
 
-/// One chunk, and the state after it: the next read is under way before this chunk is handed out.
+/// One chunk, and the state after it.
 async fn step(state: State) -> Option<(io::Result<Bytes>, State)> {
     let read = match state {
-        State::Ready(reader, chunk) => Ok((reader, chunk)),
-        State::Reading(handle) => joined(handle).await,
-        State::Waiting(reader) => joined(start(reader)).await,
+        State::Ready(reader, chunk) => Ok((reader, chunk, true)),
+        State::Reading(handle) => joined(handle).await.map(|(reader, chunk)| (reader, chunk, false)),
+        State::Waiting(mut reader) => match reader.read_cached() {
+            Some(chunk) => Ok((reader, chunk, true)),
+            None => joined(start(reader)).await.map(|(reader, chunk)| (reader, chunk, false)),
+        },
         State::Done => return None,
     };
     match read {
-        Ok((reader, chunk)) if reader.at >= reader.end => Some((Ok(chunk), State::Done)),
-        Ok((reader, chunk)) if reader.buffers.is_relaxed() => Some((Ok(chunk), State::Reading(start(reader)))),
-        Ok((reader, chunk)) => Some((Ok(chunk), State::Waiting(reader))),
+        Ok((reader, chunk, _)) if reader.at >= reader.end => Some((Ok(chunk), State::Done)),
+        Ok((reader, chunk, false)) if reader.buffers.is_relaxed() => Some((Ok(chunk), State::Reading(start(reader)))),
+        Ok((reader, chunk, _)) => Some((Ok(chunk), State::Waiting(reader))),
         Err(error) => {
             tracing::error!(%error, "a download broke off");
             Some((Err(error), State::Done))
@@ -79,6 +84,16 @@ async fn joined(handle: JoinHandle<io::Result<(Reader, Bytes)>>) -> io::Result<(
 }
 
 impl Reader {
+    /// The next chunk, or the beginning of it, if the page cache has it. Never waits for the disk.
+    fn read_cached(&mut self) -> Option<Bytes> {
+        let left = self.end - self.at;
+        let mut buffer = self.buffers.take(left);
+        let room = &mut [IoSliceMut::new(buffer.room(left))];
+        let filled = rustix::io::preadv2(&self.file, room, self.at, ReadWriteFlags::NOWAIT).ok().filter(|filled| *filled > 0)?;
+        self.at += filled as u64;
+        Some(buffer.into_bytes(filled))
+    }
+
     /// Reads the next chunk. A file shorter than its row says is an error, never a short answer.
     fn read(&mut self) -> io::Result<Bytes> {
         let left = self.end - self.at;

@@ -1,26 +1,20 @@
-//! A request body on its way to disk. Frames are gathered into batches; a batch is hashed and written by a blocking thread while the
-//! next one is gathered. So an upload holds two batches at most, and a slow one holds no thread and next to no memory.
+//! A request body on its way to disk: taken as it comes, for as long as something comes.
 
 use super::file::UploadFile;
 use super::sessions::Session;
+use super::writer::Writer;
 use crate::context::Context;
-use crate::error::{RegistryError, io};
+use crate::error::RegistryError;
 use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
-use std::io;
 use std::time::Duration;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// Bytes that make a batch.
-const BATCH_BYTES: usize = 256 * 1024;
 /// How long gathered bytes wait for more, in milliseconds.
 const GATHER_MS_MAX: u64 = 20;
 /// Longest time without a byte before an upload's request ends, in seconds.
 const IDLE_SECS_MAX: u64 = 60;
-/// Bytes after which the kernel is told to begin writing to disk, so that the sync at the end has little left to do.
-const WRITE_BACK_BYTES: u64 = 32 * 1024 * 1024;
 /// What is read of a refused body, so that the client gets to see why.
 const DRAIN_BYTES_MAX: usize = 8 * 1024 * 1024;
 const DRAIN_SECS_MAX: u64 = 5;
@@ -54,7 +48,7 @@ pub async fn receive(
     limit: u64,
     taken_over: &CancellationToken,
 ) -> Received {
-    let mut writer = Writer::new(file);
+    let mut writer = Writer::new(file, &ctx.receiving);
     let mut bytes = 0;
     let taken_over = taken_over.cancelled();
     tokio::pin!(taken_over);
@@ -84,7 +78,7 @@ pub async fn receive(
         if let Err(error) = written {
             return Received { file: Err(error), ended: Ended::Broken, bytes, rest: body };
         }
-        session.advance(writer.on_disk);
+        session.advance(writer.on_disk());
     };
     let file = if ended == Ended::TakenOver { writer.abandon().await } else { writer.finish().await };
     ctx.metrics.blob_bytes_received.inc_by(bytes);
@@ -121,97 +115,4 @@ pub async fn drain(mut body: Body) {
         }
     };
     let _ = tokio::time::timeout(Duration::from_secs(DRAIN_SECS_MAX), reading).await;
-}
-
-/// Gathers, and writes behind.
-struct Writer {
-    /// Here, or with the running write.
-    file: Option<UploadFile>,
-    running: Option<JoinHandle<(UploadFile, io::Result<()>)>>,
-    gathered: Vec<Bytes>,
-    gathered_bytes: usize,
-    on_disk: u64,
-    written_back: u64,
-    write_back: Option<JoinHandle<io::Result<()>>>,
-}
-
-impl Writer {
-    fn new(file: UploadFile) -> Self {
-        let on_disk = file.length();
-        Self { file: Some(file), running: None, gathered: Vec::new(), gathered_bytes: 0, on_disk, written_back: on_disk, write_back: None }
-    }
-
-    fn is_gathering(&self) -> bool {
-        self.gathered_bytes > 0
-    }
-
-    async fn gather(&mut self, data: Bytes) -> Result<(), RegistryError> {
-        self.gathered_bytes += data.len();
-        if !data.is_empty() {
-            self.gathered.push(data);
-        }
-        if self.gathered_bytes >= BATCH_BYTES { self.flush().await } else { Ok(()) }
-    }
-
-    /// Begins to write what is gathered, after the write before it has ended.
-    async fn flush(&mut self) -> Result<(), RegistryError> {
-        self.settle().await?;
-        if !self.is_gathering() {
-            return Ok(());
-        }
-        let chunks = std::mem::take(&mut self.gathered);
-        self.gathered_bytes = 0;
-        let Some(mut file) = self.file.take() else { return Err(lost()) };
-        self.running = Some(tokio::task::spawn_blocking(move || {
-            let result = file.append(chunks);
-            (file, result)
-        }));
-        Ok(())
-    }
-
-    /// Waits for the running write.
-    async fn settle(&mut self) -> Result<(), RegistryError> {
-        let Some(running) = self.running.take() else { return Ok(()) };
-        let (file, result) = running.await.map_err(|_| lost())?;
-        self.on_disk = file.length();
-        let handle = file.handle();
-        self.file = Some(file);
-        result.map_err(io("writing an upload"))?;
-        let due = self.on_disk - self.written_back >= WRITE_BACK_BYTES;
-        if due && self.write_back.as_ref().is_none_or(JoinHandle::is_finished) {
-            self.written_back_ok().await?;
-            self.written_back = self.on_disk;
-            self.write_back = Some(tokio::task::spawn_blocking(move || handle.sync_data()));
-        }
-        Ok(())
-    }
-
-    /// A failed sync is told once only: it must not be overheard, or the last one would seem to have synced everything.
-    async fn written_back_ok(&mut self) -> Result<(), RegistryError> {
-        let Some(write_back) = self.write_back.take() else { return Ok(()) };
-        write_back.await.map_err(|_| lost())?.map_err(io("syncing an upload"))
-    }
-
-    /// Writes what is gathered, and waits for it.
-    async fn rest(&mut self) -> Result<(), RegistryError> {
-        self.flush().await?;
-        self.settle().await
-    }
-
-    async fn finish(mut self) -> Result<UploadFile, RegistryError> {
-        self.rest().await?;
-        self.written_back_ok().await?;
-        self.file.take().ok_or_else(lost)
-    }
-
-    /// Keeps what is written and drops what is gathered.
-    async fn abandon(mut self) -> Result<UploadFile, RegistryError> {
-        self.gathered.clear();
-        self.gathered_bytes = 0;
-        self.finish().await
-    }
-}
-
-fn lost() -> RegistryError {
-    RegistryError::Internal("a write did not end".into())
 }
