@@ -170,8 +170,8 @@ fn public_tls(config: &Config, authority: &Authority) -> Result<Option<Arc<rustl
         PublicTls::Plain => Ok(None),
         PublicTls::Files { certificate, key } => tls::public_from_files(certificate, key).map(Some),
         PublicTls::Internal => {
-            let path = config.data_dir.join("authority.pem");
-            std::fs::write(&path, authority.authority_pem())
+            let path = config.authority_file();
+            crate::context::write_private(&path, authority.authority_pem().as_bytes())
                 .map_err(|error| Failure::error(format!("cannot write {}", path.display())).why(error))?;
             let issued = authority.issue_server(&config.agent_hosts).map_err(failed("cannot issue a certificate"))?;
             tls::public(issued.chain_pem.as_bytes(), issued.key_pem.as_bytes()).map(Some)

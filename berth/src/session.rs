@@ -177,9 +177,13 @@ fn refused(code: &str, message: String) -> Failure {
 }
 
 fn unreachable(url: &str, message: &str) -> Failure {
-    Failure::error(format!("cannot reach {url}"))
-        .why(message)
-        .next("is the server running there? `berth up` starts one on this host; `berth context use` or --server chooses another")
+    let failure = Failure::error(format!("cannot reach {url}")).why(message);
+    if message.contains("certificate") {
+        return failure.next(
+            "a server with --tls-internal is trusted after `berth login URL --ca-file authority.pem`, with that file of its data folder",
+        );
+    }
+    failure.next("is the server running there? `berth up` starts one on this host; `berth context use` or --server chooses another")
 }
 
 fn not_an_answer(url: &str, message: &str) -> Failure {

@@ -8,7 +8,7 @@ mod local;
 
 use crate::failure::{Failure, Result};
 use crate::output::{self, Output};
-use crate::server::{AdminFile, Config, ServerArgs};
+use crate::server::{AdminFile, Config, PublicTls, ServerArgs};
 use children::{Child, Spec};
 use clap::Args;
 use std::ffi::OsString;
@@ -163,20 +163,26 @@ fn agent_spec(executable: &Path, args: &UpArgs, config: &Config, folder: &Path) 
 }
 
 async fn wait_until_ready(config: &Config) -> Result<()> {
-    let http = local::http(config)?;
     let url = format!("{}/readyz", config.local_url());
     let asking = async {
         loop {
-            let asked = http.get(&url).timeout(Duration::from_secs(5)).send().await;
-            if asked.is_ok_and(|answer| answer.status().is_success()) {
-                return;
+            if is_ready(config, &url).await? {
+                return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(READY_MILLIS)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(READY_SECS_MAX), asking).await.map_err(|_| {
-        Failure::error(format!("the server is not ready after {READY_SECS_MAX} s")).why("its log above says what it waits for")
-    })
+    let late = |_| Failure::error(format!("the server is not ready after {READY_SECS_MAX} s")).why("its log above says what it waits for");
+    tokio::time::timeout(Duration::from_secs(READY_SECS_MAX), asking).await.map_err(late)?
+}
+
+async fn is_ready(config: &Config, url: &str) -> Result<bool> {
+    if config.tls == PublicTls::Internal && !config.authority_file().exists() {
+        return Ok(false);
+    }
+    // Made again each time: the server may just have written the certificate of its authority.
+    let asked = local::http(config)?.get(url).timeout(Duration::from_secs(5)).send().await;
+    Ok(asked.is_ok_and(|answer| answer.status().is_success()))
 }
 
 /// Looks before the server is started: another one on the port would answer for it.

@@ -125,6 +125,11 @@ impl Config {
         format!("{scheme}://{}", reachable(self.listen))
     }
 
+    /// Certificate of the private authority, for clients of a listener with `--tls-internal`.
+    pub fn authority_file(&self) -> PathBuf {
+        self.data_dir.join("authority.pem")
+    }
+
     /// Where an agent on this host reaches its listener.
     pub fn local_agent_url(&self) -> String {
         format!("https://{}", reachable(self.agent_listen))

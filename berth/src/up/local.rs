@@ -21,8 +21,7 @@ pub fn http(config: &Config) -> Result<reqwest::Client> {
 
 /// The context of this server, without credentials.
 fn bare(config: &Config) -> Context {
-    let authority =
-        (config.tls == PublicTls::Internal).then(|| std::fs::read_to_string(config.data_dir.join("authority.pem")).ok()).flatten();
+    let authority = (config.tls == PublicTls::Internal).then(|| std::fs::read_to_string(config.authority_file()).ok()).flatten();
     // A certificate from files names the external host, not loopback.
     let server = if matches!(config.tls, PublicTls::Files { .. }) { config.public_url.clone() } else { config.local_url() };
     Context { server, authority, ..Context::default() }
