@@ -3,7 +3,7 @@
 //! The variable holds a base URL (`postgres://user:password@host:port`, any database path is replaced) whose role may
 //! `create database`. Dropped again when the test succeeds; a failed test leaves its database to look at.
 
-use super::{Db, DatabaseUrl};
+use super::{DatabaseUrl, Db};
 use sqlx::AnyPool;
 use sqlx::any::{AnyPoolOptions, install_default_drivers};
 use std::future::Future;
