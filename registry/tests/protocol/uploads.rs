@@ -287,15 +287,15 @@ async fn nobody_s_uploads_go_after_a_day() {
     on_each(|world| async move {
         let location = world.session("a").await;
         world.patch(&location).bytes(CONTENT).send().await;
-        world.clock.advance(Duration::from_secs(23 * 3600));
+        world.clock.advance(Duration::from_hours(23));
         assert_eq!(world.registry.expire_uploads().await.unwrap(), 0);
         // Before the restart by its last use, after it by the age of its row.
         let world = world.restart().await;
-        world.clock.advance(Duration::from_secs(2 * 3600));
+        world.clock.advance(Duration::from_hours(2));
         assert_eq!(world.registry.expire_uploads().await.unwrap(), 1);
         let other = world.session("a").await;
         world.patch(&other).bytes(CONTENT).send().await;
-        world.clock.advance(Duration::from_secs(25 * 3600));
+        world.clock.advance(Duration::from_hours(25));
         assert_eq!(world.registry.expire_uploads().await.unwrap(), 1);
         for location in [location, other] {
             world.get(&location).send().await.is(404, "BLOB_UPLOAD_UNKNOWN");
