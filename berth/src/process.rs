@@ -8,6 +8,9 @@ use std::process::Command;
 /// Read by the C library at the start of a process, and only then.
 const ARENAS: &str = "MALLOC_ARENA_MAX";
 
+/// What is logged unless `BERTH_LOG` says otherwise: sqlx tells of every migration that stands already.
+const LOG_DEFAULT: &str = "info,sqlx=warn";
+
 /// `parent` is the id of the process that supervises this one, if any.
 pub fn start(parent: Option<i32>) -> Result<()> {
     use_one_arena();
@@ -20,7 +23,7 @@ pub fn start(parent: Option<i32>) -> Result<()> {
 
 /// Logs to stderr: `BERTH_LOG` filters, `BERTH_LOG_FORMAT=json` makes it JSON.
 pub fn log() {
-    let filter = std::env::var("BERTH_LOG").unwrap_or_else(|_| "info".into());
+    let filter = std::env::var("BERTH_LOG").unwrap_or_else(|_| LOG_DEFAULT.into());
     let json = std::env::var("BERTH_LOG_FORMAT").is_ok_and(|format| format == "json");
     platform::telemetry::start(&filter, json);
 }

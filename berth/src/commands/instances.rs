@@ -5,17 +5,26 @@ use crate::failure::Result;
 use crate::output::Rows;
 use crate::session::Session;
 use api::aws;
+use api::v1::deployer::UnknownContainer;
 use clap::Args;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  berth instances\n  berth instances --cluster prod --json")]
+#[command(
+    after_help = "Examples:\n  berth instances\n  berth instances --cluster prod --json\n  berth instances --unknown         (containers that no task here explains, as after the loss of a database)"
+)]
 pub struct InstancesArgs {
     /// Only this cluster [default: all]
     #[arg(long, env = "BERTH_CLUSTER")]
     pub cluster: Option<String>,
+    /// List containers that agents found and that no task here explains; they are kept until you remove them with Docker
+    #[arg(long, conflicts_with = "cluster")]
+    pub unknown: bool,
 }
 
 pub async fn list(session: &Session, args: &InstancesArgs) -> Result<()> {
+    if args.unknown {
+        return unknown(session).await;
+    }
     let mut all = Vec::new();
     for cluster in describe::clusters(session, args.cluster.as_ref()).await? {
         for instance in describe::instances(session, &cluster).await? {
@@ -32,6 +41,25 @@ pub async fn list(session: &Session, args: &InstancesArgs) -> Result<()> {
     }
     let values: Vec<_> = all.iter().map(|(_, instance)| instance).collect();
     session.out.list(&rows, &serde_json::json!({ "container_instances": values }));
+    Ok(())
+}
+
+async fn unknown(session: &Session) -> Result<()> {
+    let found: Vec<UnknownContainer> = describe::all_pages(session, "/api/v1/unknown-containers", &[]).await?;
+    let mut rows = Rows::new(&["CONTAINER", "NAME", "IMAGE", "STATUS", "INSTANCE", "SEEN"], "no unknown containers");
+    for container in &found {
+        let id = container.runtime_id.chars().take(12).collect();
+        let cells = vec![
+            id,
+            container.name.clone(),
+            container.image.clone(),
+            container.status.clone(),
+            container.instance_id.clone(),
+            container.seen_at.clone(),
+        ];
+        rows.push(&container.runtime_id, cells);
+    }
+    session.out.list(&rows, &serde_json::json!({ "unknown_containers": found }));
     Ok(())
 }
 
