@@ -59,7 +59,7 @@ impl Engine {
         inside
     }
 
-    /// Starts the engine, after [`Engine::stop`] or [`Engine::kill`].
+    /// Starts the engine, after [`Engine::stop`].
     pub async fn start_again(&mut self) -> Result<()> {
         let folder = self.folder.path();
         let mut command = Command::new("dockerd");
