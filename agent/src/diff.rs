@@ -46,6 +46,8 @@ pub fn diff<'a>(tasks: impl Iterator<Item = View<'a>>, now: Timestamp) -> Vec<St
     let mut settled = Vec::new();
     for task in tasks {
         match (task.record.settled_at, task.action) {
+            // A start that an agent asked for before it was killed can happen after the task was finished and settled.
+            (Some(_), None) if is_stray(task.record) => steps.push(Step::Stop(task.record.order.task_id.clone())),
             (Some(at), None) => settled.push((at, &task.record.order.task_id)),
             (Some(_), Some(_)) => {}
             (None, _) => steps.extend(next(&task)),
@@ -70,6 +72,11 @@ fn next(task: &View<'_>) -> Option<Step> {
         (Goal::Stop, None) if record.stopped_at.is_none() => Some(Step::Finish(id())),
         _ => None,
     }
+}
+
+/// Whether something runs of a task that was ordered to stop, or has ended, and that the server knows.
+fn is_stray(record: &TaskRecord) -> bool {
+    !record.unknown && record.goal() == Goal::Stop && record.has_running()
 }
 
 /// Settled tasks that are old enough, and the oldest of those that are too many.
@@ -136,6 +143,9 @@ mod tests {
         unwanted.take(api::agent::TaskOrder { version: 2, desired_status: DesiredStatus::Stopped, ..order_of_two(1) });
         let unknown = TaskRecord { unknown: true, ..stopping.clone() };
         let stopped = TaskRecord { stopped_at: Some(T), ..unwanted.clone() };
+        let settled = TaskRecord { settled_at: Some(T), ..stopped.clone() };
+        let mut stray = settled.clone();
+        stray.see("app", "a", &Sighting::Running { bindings: Vec::new() }, T);
         for (name, record, action, expected) in [
             ("new", &fresh, None, Some(Step::Launch(id.clone()))),
             ("being launched", &fresh, Some(Action::Launch), None),
@@ -146,6 +156,9 @@ mod tests {
             ("to stop and nothing runs", &unwanted, None, Some(Step::Finish(id.clone()))),
             ("stopped", &stopped, None, None),
             ("unknown to the server", &unknown, None, None),
+            ("settled", &settled, None, None),
+            ("settled and started late", &stray, None, Some(Step::Stop(id.clone()))),
+            ("settled, started late, being stopped", &stray, Some(Action::Stop), None),
         ] {
             assert_eq!(steps(record, action), expected.into_iter().collect::<Vec<_>>(), "{name}");
         }
