@@ -1,16 +1,20 @@
 //! A server, its agent on a real Docker Engine, and what the tests ask of them: images, task definitions, services, tasks, containers.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use testing::agent::control_plane_in;
 use testing::docker::Docker;
 use testing::{Client, Image, Server, push, wait_until_for};
 
 /// Longest wait for tasks to get where they should, in seconds.
 const TASKS_SECS_MAX: u64 = 60;
+/// Between two looks, in milliseconds.
+const LOOK_MILLIS: u64 = 50;
+/// Events of a service that a failure shows.
+const EVENTS_SHOWN: usize = 12;
 
 /// A server and the admin's view of it; an agent is started with it or by the test.
 pub struct Fleet {
@@ -163,13 +167,45 @@ impl Fleet {
 
     /// Waits until the running containers are exactly those of the tasks that are wanted, one each, and none is starting or stopping.
     pub async fn none_twice_none_lost(&self, count: usize) -> Result<()> {
-        wait_for(&format!("one container for each of {count} tasks"), || async {
-            let tasks = self.running(count).await.ok()?;
-            let running: Vec<Container> = self.containers().ok()?.into_iter().filter(|each| each.running).collect();
-            let owners: BTreeSet<String> = running.iter().map(|each| each.task.clone()).collect();
-            (running.len() == count && owners == tasks).then_some(())
-        })
-        .await
+        self.eventually(&format!("one container for each of {count} tasks"), async || self.is_one_each(count).await).await
+    }
+
+    /// Waits until `look` holds; a failure shows everything.
+    pub async fn eventually(&self, what: &str, look: impl AsyncFn() -> Result<bool>) -> Result<()> {
+        let started = Instant::now();
+        while !look().await? {
+            if started.elapsed() > Duration::from_secs(TASKS_SECS_MAX) {
+                bail!("waited {TASKS_SECS_MAX} s for {what}:\n{}", self.state().await?);
+            }
+            tokio::time::sleep(Duration::from_millis(LOOK_MILLIS)).await;
+        }
+        Ok(())
+    }
+
+    async fn is_one_each(&self, count: usize) -> Result<bool> {
+        let tasks = self.tasks("RUNNING").await?;
+        let running: Vec<Container> = self.containers()?.into_iter().filter(|each| each.running).collect();
+        let wanted: BTreeSet<String> = tasks.iter().map(task_id).collect();
+        let owners: BTreeSet<String> = running.iter().map(|each| each.task.clone()).collect();
+        let all_run = tasks.iter().all(|task| task["lastStatus"] == "RUNNING");
+        Ok(all_run && tasks.len() == count && running.len() == count && owners == wanted)
+    }
+
+    /// Everything that explains a failure: tasks, containers, services with their events.
+    pub async fn state(&self) -> Result<String> {
+        let mut lines = Vec::new();
+        for task in [self.tasks("RUNNING").await?, self.tasks("STOPPED").await?].concat() {
+            let reason = task["stoppedReason"].as_str().unwrap_or_default();
+            let (id, wanted, last) = (task_id(&task), &task["desiredStatus"], &task["lastStatus"]);
+            lines.push(format!("task {id} of {} should be {wanted}, is {last} {reason}", task["taskDefinitionArn"]));
+        }
+        lines.extend(self.containers()?.iter().map(|container| format!("{container:?}")));
+        for arn in self.list("ListServices", &json!({}), "serviceArns").await? {
+            let service = self.service(&arn).await?;
+            lines.push(format!("{arn}: desired {}, deployments {}", service["desiredCount"], service["deployments"]));
+            lines.extend(self.events(&arn).await?.into_iter().take(EVENTS_SHOWN));
+        }
+        Ok(lines.join("\n"))
     }
 }
 

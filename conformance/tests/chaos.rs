@@ -3,7 +3,7 @@
 //! Seeded: a failure prints its seed, and `BERTH_TEST_SEED` plays it again (as far as real time allows).
 
 use anyhow::{Context, Result, ensure};
-use conformance::fleet::{Fleet, wait_for};
+use conformance::fleet::Fleet;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
@@ -97,18 +97,15 @@ impl World {
     async fn settles(&self) -> Result<()> {
         let expected = format!("task-definition/web:{}", self.revision);
         let of_revision = |task: &Value| task["taskDefinitionArn"].as_str().is_some_and(|arn| arn.ends_with(&expected));
-        wait_for(&format!("{} tasks of web:{}", self.count, self.revision), || async {
-            let tasks = self.fleet.tasks("RUNNING").await.ok()?;
-            (tasks.len() == self.count && tasks.iter().all(of_revision)).then_some(())
-        })
-        .await?;
+        self.fleet
+            .eventually("one deployment, completed", async || {
+                let deployments = self.fleet.service("web").await?["deployments"].clone();
+                Ok(deployments.as_array().map(Vec::len) == Some(1) && deployments[0]["rolloutState"] == "COMPLETED")
+            })
+            .await?;
         self.fleet.none_twice_none_lost(self.count).await?;
-        let service = wait_for("one deployment, completed", || async {
-            let service = self.fleet.service("web").await.ok()?;
-            let deployments = service["deployments"].as_array()?;
-            (deployments.len() == 1 && deployments[0]["rolloutState"] == "COMPLETED").then_some(service)
-        })
-        .await?;
+        ensure!(self.fleet.tasks("RUNNING").await?.iter().all(of_revision), "older tasks are left:\n{}", self.fleet.state().await?);
+        let service = self.fleet.service("web").await?;
         ensure!(service["runningCount"] == self.count && service["pendingCount"] == 0, "{service}");
         for task in self.fleet.tasks("STOPPED").await? {
             ensure!(task["stoppedReason"].as_str().is_some_and(|reason| !reason.is_empty()), "a task stopped without a reason: {task}");
@@ -141,5 +138,9 @@ async fn whatever_is_killed_meanwhile_the_last_word_stands() -> Result<()> {
         println!("{number}: {step:?}, count {}, revision {}", world.count, world.revision);
         world.act(*step).await.with_context(|| format!("step {number}, {step:?}, of seed {seed}"))?;
     }
-    world.settles().await.with_context(|| format!("seed {seed}, {steps:?}"))
+    let settled = world.settles().await.with_context(|| format!("seed {seed}, {steps:?}"));
+    if settled.is_err() {
+        println!("{}\n=== server\n{}\n=== agent\n{}", world.fleet.state().await?, world.fleet.server.log(), world.agent.log());
+    }
+    settled
 }
