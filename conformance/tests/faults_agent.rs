@@ -154,7 +154,8 @@ async fn agent_killed_before_each_later_report() -> Result<()> {
     agent.set_env(FAILPOINT, None);
     agent.start()?;
     fleet.none_twice_none_lost(REPORTS as usize).await?;
-    ensure!(fleet.containers()?.len() == REPORTS as usize, "containers are left over: {:?}", fleet.containers()?);
+    let left = fleet.containers()?.len();
+    ensure!(left == REPORTS as usize, "containers are left over:\n{}", fleet.state().await?);
     nothing_was_replaced(&fleet).await
 }
 

@@ -20,6 +20,9 @@ use tokio_util::sync::CancellationToken;
 const ENGINE_RETRY: Duration = Duration::from_secs(1);
 /// Attempts of a call that gets no answer and, on looking, did nothing.
 const CALL_ATTEMPTS: u32 = 3;
+/// Docker takes a name before it shows the container: one that a killed agent asked for appears within seconds.
+const NAME_ATTEMPTS: u32 = 40;
+const NAME_RETRY: Duration = Duration::from_millis(250);
 /// A port of a task that just stopped is free a moment after Docker says that the container died.
 const PORT_ATTEMPTS: u32 = 20;
 const PORT_RETRY: Duration = Duration::from_millis(150);
@@ -122,8 +125,8 @@ async fn create<R: Runtime>(
     body: ContainerCreateBody,
 ) -> Result<bool, LaunchError> {
     let name = container_name(&record.order, container);
-    let mut last = (FailureKind::Timeout, "Could not transition to created; Docker gave no answer".to_owned());
-    for _ in 0..CALL_ATTEMPTS {
+    let (mut silent, mut name_taken) = (0, 0);
+    loop {
         let permit = engine.starts.acquire().await;
         let result = engine.runtime.create(&name, body.clone()).await;
         drop(permit);
@@ -139,15 +142,23 @@ async fn create<R: Runtime>(
                 if let Some(found) = look(engine, &name).await? {
                     return adopt(engine, record, container, &found).map(|()| true);
                 }
-                if error.is_conflict() {
-                    last = (FailureKind::CannotCreate, docker_text(&error));
+                if !error.is_conflict() {
+                    silent += 1;
+                    if silent == CALL_ATTEMPTS {
+                        let text = "Could not transition to created; Docker gave no answer".to_owned();
+                        return Err(failed(container, FailureKind::Timeout, text));
+                    }
+                    continue;
                 }
+                name_taken += 1;
+                if name_taken == NAME_ATTEMPTS {
+                    return Err(failed(container, FailureKind::CannotCreate, docker_text(&error)));
+                }
+                tokio::time::sleep(NAME_RETRY).await;
             }
             Err(error) => return Err(failed(container, FailureKind::CannotCreate, docker_text(&error))),
         }
     }
-    let (kind, text) = last;
-    Err(failed(container, kind, text))
 }
 
 /// A container of the wanted name is there: ours from before a crash, or somebody else's.
