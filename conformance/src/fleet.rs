@@ -209,6 +209,16 @@ impl Fleet {
     }
 }
 
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        // What fails here is left over, which hurts nobody.
+        if let Ok(control_plane) = self.control_plane() {
+            self.docker.remove_containers_of(&control_plane).ok();
+        }
+        self.docker.remove_images_of(&self.server.host()).ok();
+    }
+}
+
 /// A container definition that needs little, and is healthy as soon as it runs.
 pub fn container(image: &str) -> Value {
     json!({

@@ -371,11 +371,7 @@ async fn a_database_restored_from_before_keeps_the_containers_that_it_does_not_k
 #[tokio::test]
 async fn containers_of_another_control_plane_and_of_nobody_are_never_touched() -> Result<()> {
     let (fleet, mut agent) = apart(None).await?;
-    let image = Image::sleeps()?;
-    let name = format!("berth-test-strangers:{:x}", rand::random::<u64>());
-    fleet.docker.load(&image.docker_archive(&name))?;
-    let run = |label: &str| fleet.docker.ok(&["run", "--detach", "--network", "none", "--label", label, &name]);
-    let strangers = [run("io.berth.control-plane=somebody-else")?, run("org.example.nothing=1")?];
+    let strangers = Strangers::start(&["io.berth.control-plane=somebody-else", "org.example.nothing=1"])?;
     agent.start()?;
     fleet.instance().await?;
     fleet.sleeping_service("web", 1).await?;
@@ -383,14 +379,38 @@ async fn containers_of_another_control_plane_and_of_nobody_are_never_touched() -
     fleet.scale("web", 0).await?;
     fleet.none_twice_none_lost(0).await?;
     let running = fleet.docker.ok(&["ps", "--quiet", "--no-trunc"])?;
-    let untouched = strangers.iter().all(|id| running.contains(id.as_str()));
-    for id in &strangers {
-        fleet.docker.ok(&["rm", "--force", id])?;
-    }
-    fleet.docker.ok(&["rmi", "--force", &name])?;
-    ensure!(untouched, "a stranger was stopped");
+    ensure!(strangers.ids.iter().all(|id| running.contains(id.as_str())), "a stranger was stopped");
     ensure!(unknown_containers(&fleet).await?.is_empty(), "a stranger is listed");
     Ok(())
+}
+
+/// Containers that no agent of ours started.
+struct Strangers {
+    docker: Docker,
+    image: String,
+    ids: Vec<String>,
+}
+
+impl Strangers {
+    fn start(labels: &[&str]) -> Result<Self> {
+        let image = format!("berth-test-strangers:{:x}", rand::random::<u64>());
+        let mut strangers = Self { docker: Docker::new()?, image, ids: Vec::new() };
+        strangers.docker.load(&Image::sleeps()?.docker_archive(&strangers.image))?;
+        for label in labels {
+            let run = ["run", "--detach", "--network", "none", "--label", label, &strangers.image];
+            strangers.ids.push(strangers.docker.ok(&run)?);
+        }
+        Ok(strangers)
+    }
+}
+
+impl Drop for Strangers {
+    fn drop(&mut self) {
+        for id in &self.ids {
+            self.docker.run(&["rm", "--force", id]).ok();
+        }
+        self.docker.run(&["rmi", "--force", &self.image]).ok();
+    }
 }
 
 #[tokio::test]
