@@ -41,6 +41,11 @@ def free_port():
         return listener.getsockname()[1]
 
 
+def docker(*arguments):
+    """The words that docker prints."""
+    return subprocess.run(["docker", *arguments], capture_output=True, text=True).stdout.split()
+
+
 class Server:
     """`berth server`, or `berth up` with an agent on the machine's engine."""
 
@@ -103,16 +108,19 @@ class Server:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _remove_containers(self):
+        """Containers of its agent, and the names of its images."""
         try:
             with open(os.path.join(self.data, "agent", "identity.json"), encoding="utf-8") as identity:
                 plane = json.load(identity)["control_plane_id"]
         except OSError:
             return
-        listed = subprocess.run(
-            ["docker", "ps", "--all", "--quiet", "--filter", f"label=io.berth.control-plane={plane}"], capture_output=True, text=True
-        )
-        for container in listed.stdout.split():
-            subprocess.run(["docker", "rm", "--force", "--volumes", container], capture_output=True)
+        for container in docker("ps", "--all", "--quiet", "--filter", f"label=io.berth.control-plane={plane}"):
+            docker("rm", "--force", "--volumes", container)
+        # An image that lost its tag shows its digest only then.
+        for form in ("{{.Repository}}:{{.Tag}}", "{{.Repository}}@{{.Digest}}"):
+            for name in docker("images", "--digests", "--format", form):
+                if name.startswith(f"{self.host}/") and "<none>" not in name:
+                    docker("rmi", "--force", name)
 
     def http(self, method, path, body=None, user=ADMIN, headers=None, expect=None):
         """A request by password. Gives status, headers and body."""

@@ -1,14 +1,13 @@
 """Tasks and services that really run, through boto3 and the aws command line: waiters, placement, stops; and who may run which image."""
 
 import json
-import subprocess
 import uuid
 
 import pytest
 from botocore.exceptions import ClientError, WaiterError
 
 import images
-from server import wait_until
+from server import docker, wait_until
 
 QUICK = {"Delay": 1, "MaxAttempts": 60}
 
@@ -178,10 +177,6 @@ def test_a_named_volume_outlives_its_task(ecs, image, name):
         for container in docker("ps", "--all", "--quiet", "--filter", f"volume=berth-{name}-data"):
             docker("rm", "--force", container)
         docker("volume", "rm", f"berth-{name}-data")
-
-
-def docker(*arguments):
-    return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout.split()
 
 
 def test_overrides_reach_the_task(ecs, image, name):

@@ -233,6 +233,8 @@ async fn both_killed_at_once_and_the_clean_stop_of_both_leave_the_containers() -
     fleet.server.kill();
     fleet.server.start_again().await?;
     agent.start()?;
+    // The server takes it for connected all along: only its own log tells that it is back.
+    wait_for("the agent to register again", || async { (agent.log().matches("registered as").count() >= 2).then_some(()) }).await?;
     fleet.none_twice_none_lost(2).await?;
     ensure!(agent.stop().await?.success(), "{}", agent.log());
     ensure!(fleet.server.stop().await?.success(), "{}", fleet.server.log());
