@@ -123,6 +123,7 @@ def test_a_request_without_a_signature_is_refused(server):
 @pytest.mark.parametrize(
     "authorization",
     ["", "AWS4-HMAC-SHA256", "AWS4-HMAC-SHA256 Credential=a", "AWS4-HMAC-SHA256 Credential=/////, SignedHeaders=, Signature=", "Digest x", "x" * 9000],
+    ids=["empty", "scheme alone", "no signature", "empty parts", "another scheme", "very long"],
 )
 def test_garbage_in_place_of_a_signature_is_refused(server, authorization):
     def change(headers):
