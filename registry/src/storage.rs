@@ -6,7 +6,6 @@
 use crate::route::UploadId;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// Where blob files are.
@@ -66,11 +65,6 @@ impl Storage {
     /// Opens the file of an upload to go on at its end, making it if need be.
     pub fn append(&self, key: &StorageKey) -> io::Result<File> {
         OpenOptions::new().create(true).append(true).read(true).open(self.path(key))
-    }
-
-    /// Opens the file of an upload for writes past the page cache. Not every file system can.
-    pub fn direct(&self, key: &StorageKey) -> io::Result<File> {
-        OpenOptions::new().write(true).custom_flags(nix::fcntl::OFlag::O_DIRECT.bits()).open(self.path(key))
     }
 
     /// Syncs the folder a new file stands in, so that its name survives a power loss.

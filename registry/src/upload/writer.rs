@@ -1,7 +1,7 @@
 //! Writes an upload behind its reception. Frames are gathered into batches; while one batch is hashed and written, each by a thread of
 //! its own, the next is gathered. So an upload holds two batches at most, and a slow one holds no thread and next to no memory.
 
-use super::file::{BLOCK_BYTES, Sink, UploadFile};
+use super::file::UploadFile;
 use super::sessions::Held;
 use crate::error::{RegistryError, io};
 use bytes::Bytes;
@@ -17,7 +17,7 @@ const BATCH_BYTES_MANY: usize = 128 * 1024;
 const MANY: usize = 16;
 /// Smallest batch for which two threads are worth their start, in bytes.
 const SPLIT_BYTES_MIN: usize = 64 * 1024;
-/// Bytes after which the kernel is told to begin writing to disk, where it keeps them back: the sync at the end has little left to do.
+/// Bytes after which what is written is synced behind the writes: the sync at the end has little left to do.
 const WRITE_BACK_BYTES: u64 = 32 * 1024 * 1024;
 
 pub struct Writer {
@@ -27,8 +27,6 @@ pub struct Writer {
     gathered: Vec<Bytes>,
     gathered_bytes: usize,
     on_disk: u64,
-    /// Bytes on disk and in the running write.
-    begun: u64,
     written_back: u64,
     write_back: Option<JoinHandle<io::Result<()>>>,
     many: Counted,
@@ -37,7 +35,7 @@ pub struct Writer {
 /// A batch on its way.
 enum Running {
     Whole(JoinHandle<(UploadFile, io::Result<()>)>),
-    Split { before: Box<Held>, hashing: JoinHandle<Held>, writing: JoinHandle<(Sink, io::Result<()>)> },
+    Split { before: Box<UploadFile>, hashing: JoinHandle<Held>, writing: JoinHandle<io::Result<()>> },
 }
 
 /// How many uploads are being received, this one included while it lives.
@@ -65,7 +63,6 @@ impl Writer {
             gathered: Vec::new(),
             gathered_bytes: 0,
             on_disk,
-            begun: on_disk,
             written_back: on_disk,
             write_back: None,
             many: Counted::new(receiving),
@@ -90,24 +87,7 @@ impl Writer {
         if self.gathered_bytes < batch_bytes {
             return Ok(());
         }
-        let rest = self.split_off_rest();
-        let flushed = self.flush().await;
-        self.gathered_bytes = rest.len();
-        self.gathered.extend((!rest.is_empty()).then_some(rest));
-        flushed
-    }
-
-    /// Takes off the end of what is gathered, so that the batch ends on a block of the file.
-    fn split_off_rest(&mut self) -> Bytes {
-        let end = self.begun + self.gathered_bytes as u64;
-        let rest = usize::try_from(end % BLOCK_BYTES).unwrap_or(0);
-        match self.gathered.last_mut() {
-            Some(last) if last.len() > rest => {
-                self.gathered_bytes -= rest;
-                last.split_off(last.len() - rest)
-            }
-            _ => Bytes::new(),
-        }
+        self.flush().await
     }
 
     /// Begins to write what is gathered, after the write before it has ended.
@@ -117,7 +97,6 @@ impl Writer {
             return Ok(());
         }
         let (chunks, bytes) = (std::mem::take(&mut self.gathered), std::mem::take(&mut self.gathered_bytes));
-        self.begun += bytes as u64;
         let Some(file) = self.file.take() else { return Err(lost()) };
         self.running = Some(if bytes < SPLIT_BYTES_MIN { whole(file, chunks) } else { split(file, chunks) });
         Ok(())
@@ -130,20 +109,18 @@ impl Writer {
             Some(Running::Whole(running)) => running.await.map_err(|_| lost())?,
             Some(Running::Split { before, hashing, writing }) => {
                 let after = hashing.await.map_err(|_| lost())?;
-                let (sink, result) = writing.await.map_err(|_| lost())?;
-                let held = if result.is_ok() { after } else { *before };
-                (UploadFile::of_parts(sink, held), result)
+                let result = writing.await.map_err(|_| lost())?;
+                (if result.is_ok() { before.with_held(after) } else { *before }, result)
             }
         };
         self.on_disk = file.length();
-        let handle = file.needs_write_back();
+        let sink = file.sink();
         self.file = Some(file);
         result.map_err(io("writing an upload"))?;
-        let due = self.on_disk - self.written_back >= WRITE_BACK_BYTES && self.write_back.as_ref().is_none_or(JoinHandle::is_finished);
-        if let Some(handle) = handle.filter(|_| due) {
+        if self.on_disk - self.written_back >= WRITE_BACK_BYTES && self.write_back.as_ref().is_none_or(JoinHandle::is_finished) {
             self.written_back_ok().await?;
             self.written_back = self.on_disk;
-            self.write_back = Some(spawn_blocking(move || handle.sync_data()));
+            self.write_back = Some(spawn_blocking(move || sink.sync()));
         }
         Ok(())
     }
@@ -184,14 +161,11 @@ fn whole(mut file: UploadFile, chunks: Vec<Bytes>) -> Running {
 
 /// Hashes and writes at the same time: one is work for the processor, the other mostly for the disk.
 fn split(file: UploadFile, chunks: Vec<Bytes>) -> Running {
-    let (mut sink, before) = file.into_parts();
-    let (hashed, of, offset) = (chunks.clone(), before.clone(), before.length);
-    let hashing = spawn_blocking(move || of.with(&hashed));
-    let writing = spawn_blocking(move || {
-        let result = sink.write(chunks, offset);
-        (sink, result)
-    });
-    Running::Split { before: Box::new(before), hashing, writing }
+    let (sink, held) = (file.sink(), file.held());
+    let (hashed, offset) = (chunks.clone(), held.length);
+    let hashing = spawn_blocking(move || held.with(&hashed));
+    let writing = spawn_blocking(move || sink.write(chunks, offset));
+    Running::Split { before: Box::new(file), hashing, writing }
 }
 
 fn lost() -> RegistryError {
