@@ -3,8 +3,10 @@
 //! `plan` decides from an `Observed` (read by `observe`) and knows no database; `apply` writes a plan, guarded by what it was made
 //! from; `pass` does this for every service that needs it, on a wake and on a period. `failures` keeps the count behind the back-off.
 
+pub mod announce;
 pub mod apply;
 pub mod backoff;
+pub mod breaker;
 mod candidates;
 pub mod census;
 mod cleanup;

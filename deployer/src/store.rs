@@ -5,6 +5,7 @@
 pub mod clusters;
 pub mod deployments;
 pub mod instances;
+pub mod service_deployments;
 pub mod services;
 pub mod task_definitions;
 pub mod tasks;
@@ -26,6 +27,14 @@ pub(crate) fn to_json<T: Serialize>(value: &T) -> String {
 pub(crate) fn json<T: DeserializeOwned>(row: &AnyRow, table: &'static str, column: &'static str) -> Result<T, DbError> {
     let text: String = row.try_get(column)?;
     serde_json::from_str(&text).map_err(|error| DbError::Inconsistent { table, column, value: error.to_string() })
+}
+
+/// A JSON column that may be null.
+pub(crate) fn json_option<T: DeserializeOwned>(row: &AnyRow, table: &'static str, column: &'static str) -> Result<Option<T>, DbError> {
+    let text: Option<String> = row.try_get(column)?;
+    let parse =
+        |text: String| serde_json::from_str(&text).map_err(|error| DbError::Inconsistent { table, column, value: error.to_string() });
+    text.map(parse).transpose()
 }
 
 /// A text column of `table` that `parse` understands.

@@ -1,6 +1,7 @@
 //! Identifiers and ARNs. Bare ids are stored; ARNs are rendered and parsed here, in ECS's long format.
 //!
-//! `arn:aws:ecs:R:A:cluster/C`, `task-definition/F:N`, `service/C/S`, `task/C/<32 hex>`, `container-instance/C/<32 hex>`.
+//! `arn:aws:ecs:R:A:cluster/C`, `task-definition/F:N`, `service/C/S`, `task/C/<32 hex>`, `container-instance/C/<32 hex>`,
+//! `service-deployment/C/S/<32 hex>`, `service-revision/C/S/<digits>`.
 
 use crate::name::string_newtype;
 use serde::{Deserialize, Serialize};
@@ -89,6 +90,8 @@ hex_id!(/// Id of a task.
     TaskId);
 hex_id!(/// Id of a container instance: one agent on one Docker host.
     InstanceId);
+hex_id!(/// Id of one attempt to bring a service to a revision.
+    ServiceDeploymentId);
 
 /// Digits of a deployment; shown as `ecs-svc/<digits>`. The service revision of the deployment has the same digits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -165,6 +168,15 @@ impl Partition {
 
     pub fn container_instance(&self, cluster: &ClusterName, instance: &InstanceId) -> String {
         self.ecs(format_args!("container-instance/{cluster}/{instance}"))
+    }
+
+    pub fn service_deployment(&self, cluster: &ClusterName, service: &ServiceName, id: &ServiceDeploymentId) -> String {
+        self.ecs(format_args!("service-deployment/{cluster}/{service}/{id}"))
+    }
+
+    /// The revision that a deployment of the service brings.
+    pub fn service_revision(&self, cluster: &ClusterName, service: &ServiceName, id: &DeploymentId) -> String {
+        self.ecs(format_args!("service-revision/{cluster}/{service}/{}", id.0))
     }
 
     pub fn repository(&self, name: &str) -> String {

@@ -1,4 +1,11 @@
 //! Services and their deployments, as the control plane stores and plans them.
+//!
+//! A [`Deployment`] is ECS's service revision: a definition with its images, and the tasks that run it. A [`ServiceDeployment`] is one
+//! attempt to bring a service to a revision, including the rollback that may end it.
+
+mod deployment;
+
+pub use deployment::{BreakerStatus, Cause, CauseKind, Rollback, ServiceDeployment, ServiceDeploymentStatus};
 
 use crate::access::Principal;
 use crate::clock::Timestamp;
@@ -106,6 +113,61 @@ pub enum PlacementConstraintType {
     DistinctInstance,
 }
 
+/// When failed tasks fail their deployment, and whether the service then goes back. ECS's words and defaults: off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CircuitBreaker {
+    pub enable: bool,
+    pub rollback: bool,
+    /// Whether a task that becomes healthy takes the count back to 0.
+    pub reset_on_healthy_task: bool,
+    pub threshold: BreakerThreshold,
+}
+
+impl Default for CircuitBreaker {
+    fn default() -> Self {
+        Self { enable: false, rollback: false, reset_on_healthy_task: true, threshold: BreakerThreshold::default() }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BreakerThreshold {
+    #[serde(rename = "type")]
+    pub kind: BreakerThresholdType,
+    pub value: i64,
+}
+
+impl Default for BreakerThreshold {
+    fn default() -> Self {
+        Self { kind: BreakerThresholdType::BoundedPercent, value: 50 }
+    }
+}
+
+/// How `value` becomes a number of failures: percent of the desired count between 3 and 200, percent of it, or the number itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum BreakerThresholdType {
+    BoundedPercent,
+    UnboundedPercent,
+    Count,
+}
+
+impl BreakerThresholdType {
+    pub const ALL: [Self; 3] = [Self::BoundedPercent, Self::UnboundedPercent, Self::Count];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BoundedPercent => "BOUNDED_PERCENT",
+            Self::UnboundedPercent => "UNBOUNDED_PERCENT",
+            Self::Count => "COUNT",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
 /// What clients set and read back, without effect here.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -130,6 +192,7 @@ pub struct Service {
     pub placement_strategy: Vec<PlacementStrategy>,
     pub placement_constraints: Vec<PlacementConstraint>,
     pub health_check_grace_period_secs: i64,
+    pub circuit_breaker: CircuitBreaker,
     /// On whose authority images are pulled: checked again at every task start.
     pub principal: Principal,
     pub client_token: Option<String>,
@@ -151,8 +214,14 @@ pub struct Deployment {
     pub images: BTreeMap<String, ResolvedImage>,
     pub rollout_state: RolloutState,
     pub rollout_state_reason: String,
+    /// On whose authority its images are pulled; nothing for one that is older than this field.
+    pub principal: Option<Principal>,
     /// Tasks of this deployment that stopped before they ever counted as healthy.
     pub failed_tasks: i64,
+    /// Failures that the circuit breaker counts, since this deployment last began.
+    pub breaker_failures: i64,
+    /// Those since a task last became healthy.
+    pub breaker_consecutive: i64,
     /// Consecutive failures, for the back-off; 0 after a healthy task.
     pub consecutive_failures: i64,
     /// No task of this deployment starts before this moment.

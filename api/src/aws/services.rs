@@ -63,7 +63,18 @@ wire! {
         strategy: Option<String>,
         deployment_circuit_breaker: Option<DeploymentCircuitBreaker>,
     }
-    pub struct DeploymentCircuitBreaker { enable: bool, rollback: bool }
+    pub struct DeploymentCircuitBreaker {
+        enable: bool,
+        rollback: bool,
+        reset_on_healthy_task: Option<bool>,
+        threshold_configuration: Option<ThresholdConfiguration>,
+    }
+    pub struct ThresholdConfiguration {
+        /// `BOUNDED_PERCENT`, `UNBOUNDED_PERCENT` or `COUNT`.
+        #[serde(rename = "type")]
+        kind: String,
+        value: i64,
+    }
     pub struct DeploymentController {
         #[serde(rename = "type")]
         kind: String,

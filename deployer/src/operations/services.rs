@@ -1,5 +1,6 @@
 //! DescribeServices and ListServices; what changes services is in the files below.
 
+pub mod circuit_breaker;
 pub mod create;
 pub mod delete;
 pub mod deployment;

@@ -13,8 +13,8 @@ const TABLE: &str = "services";
 pub async fn get(tx: &mut Tx, cluster: &ClusterName, name: &ServiceName) -> Result<Option<Service>, DbError> {
     sqlx::query(
         "select id, cluster, name, status, desired_count, family, revision, minimum_healthy_percent, maximum_percent, \
-         placement_strategy, placement_constraints, health_check_grace_period_secs, principal, client_token, tags, client_settings, \
-         version, created_at from services where cluster = $1 and name = $2 \
+         placement_strategy, placement_constraints, health_check_grace_period_secs, circuit_breaker, principal, client_token, tags, \
+         client_settings, version, created_at from services where cluster = $1 and name = $2 \
          order by case when status = 'INACTIVE' then 1 else 0 end, created_at desc limit 1",
     )
     .bind(cluster.to_string())
@@ -28,8 +28,8 @@ pub async fn get(tx: &mut Tx, cluster: &ClusterName, name: &ServiceName) -> Resu
 pub async fn by_id(tx: &mut Tx, id: &str) -> Result<Option<Service>, DbError> {
     sqlx::query(
         "select id, cluster, name, status, desired_count, family, revision, minimum_healthy_percent, maximum_percent, \
-         placement_strategy, placement_constraints, health_check_grace_period_secs, principal, client_token, tags, client_settings, \
-         version, created_at from services where id = $1",
+         placement_strategy, placement_constraints, health_check_grace_period_secs, circuit_breaker, principal, client_token, tags, \
+         client_settings, version, created_at from services where id = $1",
     )
     .bind(id.to_owned())
     .fetch_optional(tx)
@@ -42,8 +42,8 @@ pub async fn by_id(tx: &mut Tx, id: &str) -> Result<Option<Service>, DbError> {
 pub async fn list(tx: &mut Tx, cluster: &ClusterName) -> Result<Vec<Service>, DbError> {
     let rows = sqlx::query(
         "select id, cluster, name, status, desired_count, family, revision, minimum_healthy_percent, maximum_percent, \
-         placement_strategy, placement_constraints, health_check_grace_period_secs, principal, client_token, tags, client_settings, \
-         version, created_at from services where cluster = $1 and status <> 'INACTIVE' order by name",
+         placement_strategy, placement_constraints, health_check_grace_period_secs, circuit_breaker, principal, client_token, tags, \
+         client_settings, version, created_at from services where cluster = $1 and status <> 'INACTIVE' order by name",
     )
     .bind(cluster.to_string())
     .fetch_all(tx)
@@ -55,8 +55,8 @@ pub async fn list(tx: &mut Tx, cluster: &ClusterName) -> Result<Vec<Service>, Db
 pub async fn all_unfinished(tx: &mut Tx) -> Result<Vec<Service>, DbError> {
     let rows = sqlx::query(
         "select id, cluster, name, status, desired_count, family, revision, minimum_healthy_percent, maximum_percent, \
-         placement_strategy, placement_constraints, health_check_grace_period_secs, principal, client_token, tags, client_settings, \
-         version, created_at from services where status <> 'INACTIVE' order by cluster, name",
+         placement_strategy, placement_constraints, health_check_grace_period_secs, circuit_breaker, principal, client_token, tags, \
+         client_settings, version, created_at from services where status <> 'INACTIVE' order by cluster, name",
     )
     .fetch_all(tx)
     .await?;
@@ -66,8 +66,8 @@ pub async fn all_unfinished(tx: &mut Tx) -> Result<Vec<Service>, DbError> {
 pub async fn insert(tx: &mut Tx, service: &Service) -> Result<(), DbError> {
     sqlx::query(
         "insert into services (id, cluster, name, status, desired_count, family, revision, minimum_healthy_percent, maximum_percent, \
-         placement_strategy, placement_constraints, health_check_grace_period_secs, principal, client_token, tags, client_settings, \
-         version, created_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
+         placement_strategy, placement_constraints, health_check_grace_period_secs, circuit_breaker, principal, client_token, tags, \
+         client_settings, version, created_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
     )
     .bind(service.id.clone())
     .bind(service.cluster.to_string())
@@ -81,6 +81,7 @@ pub async fn insert(tx: &mut Tx, service: &Service) -> Result<(), DbError> {
     .bind(to_json(&service.placement_strategy))
     .bind(to_json(&service.placement_constraints))
     .bind(service.health_check_grace_period_secs)
+    .bind(to_json(&service.circuit_breaker))
     .bind(service.principal.to_string())
     .bind(service.client_token.clone())
     .bind(to_json(&service.tags))
@@ -98,7 +99,7 @@ pub async fn update(tx: &mut Tx, service: &Service) -> Result<bool, DbError> {
     let done = sqlx::query(
         "update services set status = $3, desired_count = $4, family = $5, revision = $6, minimum_healthy_percent = $7, \
          maximum_percent = $8, placement_strategy = $9, placement_constraints = $10, health_check_grace_period_secs = $11, \
-         principal = $12, tags = $13, client_settings = $14, version = version + 1 where id = $1 and version = $2",
+         circuit_breaker = $12, principal = $13, tags = $14, client_settings = $15, version = version + 1 where id = $1 and version = $2",
     )
     .bind(service.id.clone())
     .bind(service.version)
@@ -111,6 +112,7 @@ pub async fn update(tx: &mut Tx, service: &Service) -> Result<bool, DbError> {
     .bind(to_json(&service.placement_strategy))
     .bind(to_json(&service.placement_constraints))
     .bind(service.health_check_grace_period_secs)
+    .bind(to_json(&service.circuit_breaker))
     .bind(service.principal.to_string())
     .bind(to_json(&service.tags))
     .bind(to_json(&service.client_settings))
@@ -135,6 +137,7 @@ fn service(row: &AnyRow) -> Result<Service, DbError> {
         placement_strategy: json(row, TABLE, "placement_strategy")?,
         placement_constraints: json(row, TABLE, "placement_constraints")?,
         health_check_grace_period_secs: row.try_get("health_check_grace_period_secs")?,
+        circuit_breaker: json(row, TABLE, "circuit_breaker")?,
         principal: parsed(row, TABLE, "principal", |text| text.parse().ok())?,
         client_token: row.try_get("client_token")?,
         tags: json(row, TABLE, "tags")?,

@@ -10,7 +10,7 @@ use http::{Method, Request, StatusCode, header};
 use identity::{BootstrapAdmin, Identity, IdentityConfig};
 use model::clock::{Clock as _, ManualClock};
 use model::ids::{ClusterName, DeploymentId, Partition, TaskDefinitionId};
-use model::service::{Deployment, DeploymentStatus, RolloutState, Service, ServiceSettings, ServiceStatus};
+use model::service::{CircuitBreaker, Deployment, DeploymentStatus, RolloutState, Service, ServiceSettings, ServiceStatus};
 use model::task::{ResolvedImage, Task};
 use model::{Digest, Timestamp};
 use platform::db::{Db, DbError};
@@ -172,6 +172,7 @@ impl World {
             placement_strategy: vec![],
             placement_constraints: vec![],
             health_check_grace_period_secs: 0,
+            circuit_breaker: CircuitBreaker::default(),
             principal: principal.parse().unwrap(),
             client_token: None,
             tags: vec![],
@@ -200,7 +201,10 @@ impl World {
             images: images('a'),
             rollout_state: RolloutState::InProgress,
             rollout_state_reason: String::new(),
+            principal: None,
             failed_tasks: 0,
+            breaker_failures: 0,
+            breaker_consecutive: 0,
             consecutive_failures: 0,
             not_before: Timestamp::default(),
             created_at: self.now(),

@@ -10,7 +10,7 @@ use crate::store;
 use api::aws::{CreateServiceRequest, CreateServiceResponse};
 use model::access::{Resource, Role};
 use model::ids::{ClusterName, DeploymentId, TaskDefinitionId};
-use model::service::{Deployment, Service, ServiceSettings, ServiceStatus};
+use model::service::{Cause, CauseKind, CircuitBreaker, Deployment, Service, ServiceSettings, ServiceStatus};
 use platform::db::Tx;
 use platform::events::{self, NewEvent};
 
@@ -88,6 +88,7 @@ fn new_service(
         placement_strategy: Vec::new(),
         placement_constraints: Vec::new(),
         health_check_grace_period_secs: 0,
+        circuit_breaker: CircuitBreaker::default(),
         principal: call.caller.principal.clone(),
         client_token,
         tags: tags::checked(request.tags)?,
@@ -123,7 +124,8 @@ async fn insert(tx: &mut Tx, service: Service, deployment: Deployment, event: Ne
     }
     let now = service.created_at;
     store::services::insert(tx, &service).await?;
-    deployment::begin(tx, &deployment, now).await?;
+    let cause = Cause::asked(CauseKind::Create, service.principal.clone());
+    deployment::begin(tx, &service, &deployment, &cause, now).await?;
     events::append(tx, now, event).await?;
     Ok(service)
 }

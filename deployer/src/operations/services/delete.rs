@@ -1,6 +1,6 @@
 //! DeleteService: DRAINING with nothing desired; the planner stops the tasks and makes it INACTIVE.
 
-use super::{require_cluster, update, view};
+use super::{deployment, require_cluster, update, view};
 use crate::aws::fields::{Field, Rule};
 use crate::error::EcsError;
 use crate::operations::call::Call;
@@ -38,6 +38,7 @@ pub async fn delete(call: &Call, request: DeleteServiceRequest) -> Result<Delete
                 if service.status == ServiceStatus::Active {
                     service.status = ServiceStatus::Draining;
                     service.desired_count = 0;
+                    deployment::supersede(tx, &service, "The service was deleted.", now).await?;
                     update::save(tx, &mut service).await?;
                     events::append(tx, now, event).await?;
                 }

@@ -1,5 +1,6 @@
 //! The settings CreateService and UpdateService share: which fields there are, and their limits. Pure.
 
+use super::circuit_breaker;
 use crate::aws::fields::{Field, Rule};
 use crate::error::EcsError;
 use crate::operations::placement;
@@ -18,7 +19,7 @@ pub const DEPLOYMENT_CONFIGURATION: &[Field] = &[
     ("minimumHealthyPercent", Rule::Taken),
     ("strategy", Rule::Only(&["ROLLING"])),
     ("bakeTimeInMinutes", Rule::Only(&["0"])),
-    ("deploymentCircuitBreaker", Rule::Object(&[("enable", Rule::Only(&["false"])), ("rollback", Rule::Ignored)])),
+    ("deploymentCircuitBreaker", Rule::Object(circuit_breaker::FIELDS)),
     ("alarms", Rule::Object(&[("enable", Rule::Only(&["false"])), ("rollback", Rule::Ignored), ("alarmNames", Rule::Taken)])),
 ];
 pub const DEPLOYMENT_CONTROLLER: &[Field] = &[("type", Rule::Only(&["ECS"]))];
@@ -46,6 +47,9 @@ pub fn apply(service: &mut Service, settings: Settings) -> Result<(), EcsError> 
         let maximum = configuration.maximum_percent.unwrap_or(service.maximum_percent);
         service.minimum_healthy_percent = within("minimumHealthyPercent", minimum, 0, 100)?;
         service.maximum_percent = within("maximumPercent", maximum, 100, PERCENT_MAX)?;
+        if let Some(breaker) = configuration.deployment_circuit_breaker {
+            service.circuit_breaker = circuit_breaker::parse(&breaker)?;
+        }
         if minimum == 100 && maximum == 100 {
             return Err(EcsError::invalid(
                 "minimumHealthyPercent 100 with maximumPercent 100 would let no deployment stop or start a task: lower the one or raise the other.",

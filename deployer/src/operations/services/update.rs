@@ -13,7 +13,7 @@ use api::aws::{self, UpdateServiceRequest, UpdateServiceResponse};
 use model::Timestamp;
 use model::access::{Principal, Resource, Role};
 use model::ids::{ClusterName, DeploymentId, Partition, ServiceName};
-use model::service::{Service, ServiceStatus};
+use model::service::{Cause, CauseKind, Service, ServiceStatus};
 use platform::db::{DbError, Tx};
 use platform::events::{self, NewEvent};
 
@@ -49,8 +49,9 @@ struct NewDeployment {
     id: DeploymentId,
     registered: Registered,
     images: Images,
-    /// On whose authority images are pulled from now on; as before when nobody named an image.
-    principal: Option<Principal>,
+    /// On whose authority images are pulled from now on.
+    principal: Principal,
+    kind: CauseKind,
 }
 
 pub async fn update(call: &Call, request: UpdateServiceRequest) -> Result<UpdateServiceResponse, EcsError> {
@@ -96,7 +97,7 @@ fn said(name: &ServiceName, request: &UpdateServiceRequest) -> String {
     said.join(", ")
 }
 
-/// The deployment that the request asks for, if it does. Whoever names a task definition must be allowed to pull its images.
+/// The deployment that the request asks for, if it does. Whoever asks for one must be allowed to pull its images.
 async fn new_deployment(
     call: &Call,
     cluster: &ClusterName,
@@ -109,7 +110,7 @@ async fn new_deployment(
         images::require_pull(call, &registered.images)?;
         images::require_host_access(call, cluster, &registered.definition)?;
         let images = images::resolve(call, &registered.images).await?;
-        return Ok(Some(NewDeployment { id, registered, images, principal: Some(call.caller.principal.clone()) }));
+        return Ok(Some(NewDeployment { id, registered, images, principal: call.caller.principal.clone(), kind: CauseKind::Update }));
     }
     if request.force_new_deployment != Some(true) {
         return Ok(None);
@@ -119,8 +120,10 @@ async fn new_deployment(
     let registered = store::task_definitions::get(&mut tx, &service.task_definition).await?;
     drop(tx);
     let registered = registered.ok_or_else(|| EcsError::client("TaskDefinition not found."))?;
+    images::require_pull(call, &registered.images)?;
+    images::require_host_access(call, cluster, &registered.definition)?;
     let images = images::resolve(call, &registered.images).await?;
-    Ok(Some(NewDeployment { id, registered, images, principal: None }))
+    Ok(Some(NewDeployment { id, registered, images, principal: call.caller.principal.clone(), kind: CauseKind::Force }))
 }
 
 async fn write(tx: &mut Tx, change: Change, partition: &Partition) -> Result<aws::Service, EcsError> {
@@ -132,12 +135,14 @@ async fn write(tx: &mut Tx, change: Change, partition: &Partition) -> Result<aws
     settings::apply(&mut service, change.settings)?;
     if let Some(new) = change.deployment {
         // A forced deployment is of what the service ran when it was looked at; when that changed meanwhile, the caller asks again.
-        if new.principal.is_none() && service.task_definition != new.registered.id {
+        if new.kind == CauseKind::Force && service.task_definition != new.registered.id {
             return Err(EcsError::invalid("The service was updated at the same time. Ask again."));
         }
         service.task_definition = new.registered.id;
-        service.principal = new.principal.unwrap_or(service.principal);
-        deployment::begin(tx, &deployment::new(&service, new.id, new.images, change.now), change.now).await?;
+        service.principal = new.principal;
+        let deployment = deployment::new(&service, new.id, new.images, change.now);
+        let cause = Cause::asked(new.kind, service.principal.clone());
+        deployment::begin(tx, &service, &deployment, &cause, change.now).await?;
     }
     save(tx, &mut service).await?;
     events::append(tx, change.now, change.event).await?;

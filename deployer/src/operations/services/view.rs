@@ -1,5 +1,6 @@
 //! A service as ECS describes it: row, deployments that are not history, counts of tasks, events.
 
+use super::circuit_breaker;
 use crate::error::EcsError;
 use crate::operations::{placement, tags};
 use crate::store;
@@ -55,12 +56,7 @@ fn wire(partition: &Partition, service: &Service, deployments: &[Deployment], ta
         pending_count: counts.pending,
         launch_type: "EC2".into(),
         task_definition: partition.task_definition(&service.task_definition),
-        deployment_configuration: aws::DeploymentConfiguration {
-            maximum_percent: Some(service.maximum_percent),
-            minimum_healthy_percent: Some(service.minimum_healthy_percent),
-            strategy: Some("ROLLING".into()),
-            deployment_circuit_breaker: Some(aws::DeploymentCircuitBreaker { enable: false, rollback: false }),
-        },
+        deployment_configuration: deployment_configuration(service),
         deployments: listed.into_iter().map(|deployment| wire_deployment(partition, service, deployment, tasks)).collect(),
         events: Vec::new(),
         created_at: service.created_at.as_secs_f64(),
@@ -77,6 +73,15 @@ fn wire(partition: &Partition, service: &Service, deployments: &[Deployment], ta
         propagate_tags: "NONE".into(),
         enable_execute_command: false,
         availability_zone_rebalancing: "DISABLED".into(),
+    }
+}
+
+pub(super) fn deployment_configuration(service: &Service) -> aws::DeploymentConfiguration {
+    aws::DeploymentConfiguration {
+        maximum_percent: Some(service.maximum_percent),
+        minimum_healthy_percent: Some(service.minimum_healthy_percent),
+        strategy: Some("ROLLING".into()),
+        deployment_circuit_breaker: Some(circuit_breaker::wire(&service.circuit_breaker)),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::rollout::census::{max_tasks, min_healthy};
 use crate::rollout::observed::Profile;
 use model::ids::{ClusterName, DeploymentId, TaskDefinitionId};
 use model::instance::{Protocol, Resources};
-use model::service::{DeploymentStatus, Service};
+use model::service::{CircuitBreaker, DeploymentStatus, Service};
 use model::task::{DesiredStatus, HealthStatus, Task};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -37,7 +37,10 @@ fn deployment(revision: i64, status: DeploymentStatus) -> Deployment {
         images: BTreeMap::new(),
         rollout_state: RolloutState::InProgress,
         rollout_state_reason: String::new(),
+        principal: None,
         failed_tasks: 0,
+        breaker_failures: 0,
+        breaker_consecutive: 0,
         consecutive_failures: 0,
         not_before: Timestamp::default(),
         created_at: Timestamp::from_secs(revision),
@@ -58,6 +61,7 @@ fn service(desired: i64, minimum: i64, maximum: i64) -> Service {
         placement_strategy: vec![],
         placement_constraints: vec![],
         health_check_grace_period_secs: 0,
+        circuit_breaker: CircuitBreaker::default(),
         principal: "user:admin".parse().unwrap(),
         client_token: None,
         tags: vec![],
