@@ -58,6 +58,16 @@ must_fail() {
     grep --quiet --extended-regexp --ignore-case "$words" "$folder/said" || broken "refused, but not in words like: $words"
 }
 
+# must_end CODE COMMAND…: it has to end with just this exit code.
+must_end() {
+    local code=$1 ended=0
+    shift
+    shown "$@"
+    "$@" >"$folder/said" 2>&1 || ended=$?
+    indent <"$folder/said"
+    [ "$ended" -eq "$code" ] || broken "this should have ended with $code, not $ended"
+}
+
 # --- the players -----------------------------------------------------------------------------------------------------------------------
 
 # The command line, with the context that `berth up` wrote into the demo's own home.
@@ -65,6 +75,13 @@ berth() { env HOME="$folder/home" XDG_CONFIG_HOME="$folder/home/.config" "$binar
 # Docker as one person: each has own logins.
 docker_alice() { DOCKER_CONFIG="$folder/docker-alice" docker "$@"; }
 docker_bob() { DOCKER_CONFIG="$folder/docker-bob" docker "$@"; }
+docker_carol() { DOCKER_CONFIG="$folder/docker-carol" docker "$@"; }
+
+# log_in PERSON: with docker, by password.
+log_in() {
+    shown "docker_$1" login "$host" --username "$1" --password-stdin
+    "docker_$1" login "$host" --username "$1" --password-stdin <<<"$1-has-a-password" >"$folder/said" 2>&1 || broken "$(cat "$folder/said")"
+}
 
 ready() { curl --silent --fail --max-time 2 "http://$host/readyz"; }
 # The process that `berth up` supervises, by its subcommand.
@@ -87,6 +104,7 @@ clean() {
         kill -TERM "$pid" 2>/dev/null || true
         wait_for 15 gone "$pid" || { pkill -KILL --parent "$pid" || true; kill -KILL "$pid" 2>/dev/null || true; }
     fi
+    if [ -e "$folder/second-host" ]; then as_root scripts/second-host down second || true; fi
     plane=$(identity_of "$folder")
     if [ -n "$plane" ]; then
         for id in $(docker ps --all --quiet --filter "label=io.berth.control-plane=$plane"); do
