@@ -13,7 +13,8 @@ from server import ACCOUNT, ADMIN_KEY, REGION
 ISSUE = {
     "ecs": """CreateCluster DescribeClusters ListClusters DeleteCluster RegisterTaskDefinition DescribeTaskDefinition ListTaskDefinitions
         ListTaskDefinitionFamilies DeregisterTaskDefinition CreateService UpdateService DescribeServices ListServices DeleteService RunTask
-        StopTask DescribeTasks ListTasks ListContainerInstances DescribeContainerInstances""".split(),
+        StopTask DescribeTasks ListTasks ListContainerInstances DescribeContainerInstances UpdateContainerInstancesState
+        DeregisterContainerInstance""".split(),
     "ecr": ["GetAuthorizationToken", "CreateRepository", "DescribeRepositories"],
 }
 FOREIGN = {"name": "app", "image": "example.org/foreign:1", "memory": 32}
@@ -81,6 +82,10 @@ def good(world):
         "DescribeContainerInstances": (
             cluster | {"containerInstances": ["0" * 32]},
             lambda a: a["failures"][0]["reason"] == "MISSING",
+        ),
+        "UpdateContainerInstancesState": (
+            cluster | {"containerInstances": ["0" * 32], "status": "DRAINING"},
+            lambda a: a["failures"][0]["reason"] == "MISSING" and not a["containerInstances"],
         ),
         "GetAuthorizationToken": ({}, lambda a: a["authorizationData"][0]["authorizationToken"]),
         "CreateRepository": ({"repositoryName": f"{n}/2"}, lambda a: a["repository"]["repositoryUri"].endswith(f"/{n}/2")),
@@ -179,6 +184,18 @@ def bad(world):
         + [(cluster | each, expected) for each, expected in page],
         "ListContainerInstances": [(nowhere, no_cluster), (cluster | {"nextToken": "not-a-token"}, invalid)],
         "DescribeContainerInstances": [(cluster | {"containerInstances": []}, invalid), (nowhere | {"containerInstances": ["a"]}, no_cluster)],
+        "UpdateContainerInstancesState": [
+            (cluster | {"containerInstances": [], "status": "ACTIVE"}, invalid),
+            (cluster | {"containerInstances": ["0" * 32], "status": "INACTIVE"}, invalid),
+            (cluster | {"containerInstances": ["0" * 32]}, invalid),
+            (cluster | {"containerInstances": [f"{i:032x}" for i in range(11)], "status": "ACTIVE"}, invalid),
+            (nowhere | {"containerInstances": ["0" * 32], "status": "ACTIVE"}, no_cluster),
+        ],
+        "DeregisterContainerInstance": [
+            (cluster | {"containerInstance": "0" * 32, "force": True}, invalid),
+            (cluster, invalid),
+            (nowhere | {"containerInstance": "0" * 32}, no_cluster),
+        ],
         "GetAuthorizationToken": [({"registryIds": ["999999999999"]}, invalid)],
         "CreateRepository": [
             ({"repositoryName": "Bad_Name"}, invalid),
@@ -218,6 +235,7 @@ def denied(world):
         "ListTasks": lambda a: a["taskArns"] == [],
         "ListContainerInstances": denied,
         "DescribeContainerInstances": denied,
+        "UpdateContainerInstancesState": denied,
         # Anybody who is somebody may log in; what they may pull is decided at the pull.
         "GetAuthorizationToken": lambda a: bool(a["authorizationData"]),
         "CreateRepository": denied,
@@ -226,8 +244,8 @@ def denied(world):
 
 
 EVERY = [(service, operation) for service, operations in ISSUE.items() for operation in operations]
-# A task that can be stopped needs an agent: test_running stops some, with and without a grant.
-HERE = [(service, operation) for service, operation in EVERY if operation != "StopTask"]
+# A task that can be stopped and an instance that can be taken out need an agent: test_running has them, with and without a grant.
+HERE = [(service, operation) for service, operation in EVERY if operation not in ("StopTask", "DeregisterContainerInstance")]
 
 
 @pytest.fixture

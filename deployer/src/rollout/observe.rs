@@ -44,6 +44,8 @@ pub async fn observe(
     let profiles = profiles(tx, memory, definitions.cloned().collect()).await?;
     let events = events::of_subject(tx, &subject(&service), EVENTS_SEARCHED).await?;
     let mut observed = Observed {
+        draining: store::hosts::draining(tx, &service.cluster).await?,
+        braked_until: store::hosts::brake(tx, &service.cluster).await?.map(|brake| brake.until),
         missing_grant: None,
         recent_events: events.into_iter().filter(|event| event.kind == SERVICE_EVENT).map(|event| event.message).collect(),
         instances: Vec::new(),
