@@ -10,7 +10,14 @@ use serde::de::DeserializeOwned;
 use std::future::Future;
 use std::time::Duration;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
+/// A connection on which nothing is acknowledged for this long is dead. Else a host that was cut off would wait for it, and for ever
+/// longer retransmissions, long after the link is back.
+const DEAD_AFTER: Duration = Duration::from_secs(5);
+/// A silent connection is probed after this long, and then again and again.
+const PROBE_AFTER: Duration = Duration::from_secs(3);
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+const PROBES: u32 = 3;
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 /// A poll stays open for [`POLL_SECS_MAX`]; one that is still silent after this sits on a dead connection.
 const POLL_TIMEOUT: Duration = Duration::from_secs(POLL_SECS_MAX + 5);
@@ -164,7 +171,10 @@ fn builder(config: rustls::ClientConfig) -> reqwest::ClientBuilder {
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
-        .tcp_keepalive(Duration::from_secs(15))
+        .tcp_user_timeout(DEAD_AFTER)
+        .tcp_keepalive(PROBE_AFTER)
+        .tcp_keepalive_interval(PROBE_EVERY)
+        .tcp_keepalive_retries(PROBES)
         .user_agent(concat!("berth-agent/", env!("CARGO_PKG_VERSION")))
 }
 

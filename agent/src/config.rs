@@ -1,5 +1,6 @@
 //! What an agent is told at its start, and every limit it keeps.
 
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -34,6 +35,8 @@ pub struct AgentConfig {
     pub authority_fingerprint: Option<String>,
     /// Name of the host as people see it; the machine's host name when absent.
     pub name: Option<String>,
+    /// Cluster that the token has to be for; any when absent.
+    pub cluster: Option<String>,
     /// Zone for placement; `default` when absent.
     pub zone: Option<String>,
     /// Attributes for placement constraints.
@@ -43,6 +46,18 @@ pub struct AgentConfig {
     /// Test only: abort once at this point (`order-received`, `pulled`, `created`, `started`, `stopped`, `before-report`), or at its
     /// n-th hit (`before-report:2`).
     pub failpoint: Option<String>,
+}
+
+/// What a host was told when it joined, kept so that it can be started again without being told.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HostSettings {
+    pub server: String,
+    pub docker: Option<String>,
+    pub name: Option<String>,
+    pub zone: Option<String>,
+    pub attributes: BTreeMap<String, String>,
+    pub address: Option<String>,
 }
 
 /// A join token taken apart: the secret the server checks, and the fingerprint that pins the server.
@@ -65,6 +80,32 @@ impl AgentConfig {
         }
     }
 
+    /// What is kept of this when the host joins.
+    pub fn host(&self) -> HostSettings {
+        HostSettings {
+            server: self.server.clone(),
+            docker: self.docker.clone(),
+            name: self.name.clone(),
+            zone: self.zone.clone(),
+            attributes: self.attributes.clone(),
+            address: self.address.clone(),
+        }
+    }
+
+    /// With what the host was told when it joined, where nothing else is said now.
+    #[must_use]
+    pub fn or(self, kept: HostSettings) -> Self {
+        Self {
+            server: if self.server.is_empty() { kept.server } else { self.server },
+            docker: self.docker.or(kept.docker),
+            name: self.name.or(kept.name),
+            zone: self.zone.or(kept.zone),
+            attributes: if self.attributes.is_empty() { kept.attributes } else { self.attributes },
+            address: self.address.or(kept.address),
+            ..self
+        }
+    }
+
     /// The address of the Docker Engine.
     pub fn docker_address(&self) -> &str {
         self.docker.as_deref().filter(|address| !address.is_empty()).unwrap_or("unix:///var/run/docker.sock")
@@ -78,6 +119,15 @@ fn is_fingerprint(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_said_now_goes_before_what_was_said_at_the_join() {
+        let kept =
+            HostSettings { server: "https://a:1".into(), zone: Some("old".into()), name: Some("n".into()), ..HostSettings::default() };
+        let config = AgentConfig { zone: Some("new".into()), ..AgentConfig::default() }.or(kept.clone());
+        assert_eq!((config.server.as_str(), config.zone.as_deref(), config.name.as_deref()), ("https://a:1", Some("new"), Some("n")));
+        assert_eq!(AgentConfig::default().or(kept.clone()).host(), kept);
+    }
 
     #[test]
     fn a_join_token_carries_the_fingerprint_or_it_is_given_beside_it() {

@@ -36,6 +36,7 @@ pub async fn join(config: &AgentConfig, token: &JoinToken) -> Result<Membership,
         name: crate::facts::host_name(config),
         zone: config.zone.clone(),
         attributes: config.attributes.clone(),
+        cluster: config.cluster.clone(),
     };
     let answer: JoinResponse = client::join(&config.server, tls::pinned(&token.fingerprint)?, &body).await?;
     if tls::fingerprint_of_pem(&answer.authority)? != token.fingerprint {
@@ -52,5 +53,6 @@ pub async fn join(config: &AgentConfig, token: &JoinToken) -> Result<Membership,
         certificate: answer.certificate,
         authority: answer.authority,
         former_control_planes: Vec::new(),
+        host: config.host(),
     })
 }

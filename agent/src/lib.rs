@@ -32,4 +32,4 @@ mod sync;
 mod tls;
 
 pub use config::AgentConfig;
-pub use run::{AgentError, run};
+pub use run::{AgentError, join, kept_settings, run};

@@ -3,6 +3,7 @@
 //!
 //! Control planes this agent belonged to before are remembered: their containers on this host are reported as unknown, never touched.
 
+use crate::config::HostSettings;
 use crate::files;
 use model::ids::InstanceId;
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,9 @@ pub struct Membership {
     pub authority: String,
     #[serde(default)]
     pub former_control_planes: Vec<String>,
+    /// What the host was told when it joined.
+    #[serde(default)]
+    pub host: HostSettings,
 }
 
 /// What is on disk, if this agent has joined.
@@ -63,6 +67,7 @@ mod tests {
             certificate: "c".into(),
             authority: "a".into(),
             former_control_planes: Vec::new(),
+            host: HostSettings::default(),
         }
     }
 

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 /// Changes of one moment (a task of several containers) go together; far below the 100 ms a report may wait.
 const GATHER: Duration = Duration::from_millis(3);
 const RETRY_MIN: Duration = Duration::from_millis(200);
-const RETRY_MAX: Duration = Duration::from_secs(10);
+const RETRY_MAX: Duration = Duration::from_secs(2);
 
 /// Reports that wait to be sent.
 pub struct Outbox {

@@ -1,7 +1,7 @@
 //! The whole agent: joined once, then the engine beside the conversation with the server, until it is told to stop.
 
 use crate::client::{ClientError, HttpServer};
-use crate::config::AgentConfig;
+use crate::config::{AgentConfig, HostSettings};
 use crate::diff::Planes;
 use crate::engine::{Engine, Parts, RelayAccess};
 use crate::join::{self, JoinError};
@@ -12,7 +12,7 @@ use crate::sync::{Ended, Sync};
 use crate::{files, random, relay, renew, reporter, tls};
 use model::clock::SystemClock;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -68,6 +68,24 @@ pub async fn run(config: AgentConfig, stopping: CancellationToken) -> Result<(),
             }
         }
     }
+}
+
+/// Joins and does nothing else; a host that has joined that control plane already stays as it is.
+pub async fn join(config: AgentConfig, stopping: CancellationToken) -> Result<(), AgentError> {
+    let in_data_dir = |source| AgentError::DataDir { path: config.data_dir.clone(), source };
+    files::make_private_dir(&config.data_dir).map_err(in_data_dir)?;
+    let known = membership::load(&config.data_dir).map_err(in_data_dir)?;
+    if known.is_none_or(|known| wants_another(&config, &known))
+        && let Some(joined) = join_until(&config, &stopping).await?
+    {
+        membership::store(&config.data_dir, joined).map_err(in_data_dir)?;
+    }
+    Ok(())
+}
+
+/// What this host was told when it joined, if it has.
+pub fn kept_settings(data_dir: &Path) -> io::Result<Option<HostSettings>> {
+    Ok(membership::load(data_dir)?.map(|membership| membership.host))
 }
 
 /// A join token for another authority than the one joined: the host is to change sides.

@@ -1,7 +1,7 @@
 //! The conversation with the server: register, then poll for as long as the agent runs. Orders go to the engine, which keeps them.
 //!
-//! Losing the server changes nothing on this host. The pause before the next attempt grows from a tenth of a second to the server's
-//! heartbeat, with jitter; a server that revoked the certificate or does not know this instance is asked again only now and then.
+//! Losing the server changes nothing on this host. The pause before the next attempt grows from a tenth of a second to two seconds,
+//! with jitter; a server that revoked the certificate or does not know this instance is asked again only now and then.
 
 use crate::client::{ClientError, Server};
 use crate::config::{AgentConfig, REVOKED_RETRY};
@@ -15,8 +15,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 const RETRY_MIN: Duration = Duration::from_millis(100);
-/// Longest pause, until the server has said its heartbeat.
-const RETRY_MAX: Duration = Duration::from_secs(5);
+/// Longest pause between attempts to reach the server: a host that was cut off is to be back soon after its link is.
+const RETRY_MAX: Duration = Duration::from_secs(2);
 /// A server that answers at once with nothing is not asked again at once.
 const IDLE_POLL_MIN: Duration = Duration::from_millis(50);
 /// Bounds of the heartbeat a server may ask for.
@@ -109,7 +109,7 @@ impl<R: Runtime, S: Server> Sync<R, S> {
                 }
                 Err(error) if error.code() == Some(AgentErrorCode::Register) => return Next::Register,
                 Err(error) => {
-                    if let Err(ended) = self.pause_after(&error.into(), &mut retry, retry_max).await {
+                    if let Err(ended) = self.pause_after(&error.into(), &mut retry, retry_max.min(RETRY_MAX)).await {
                         return Next::End(ended);
                     }
                 }

@@ -41,6 +41,9 @@ pub struct JoinRequest {
     pub name: String,
     pub zone: Option<String>,
     pub attributes: BTreeMap<String, String>,
+    /// The cluster that the host expects to join: refused, without using up the token, when the token is for another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -84,6 +84,9 @@ pub enum Command {
     Clusters(commands::clusters::ClustersArgs),
     /// List container instances: the Docker hosts
     Instances(commands::instances::InstancesArgs),
+    /// Empty a Docker host, fill it again, take it out
+    #[command(subcommand)]
+    Instance(commands::instance::InstanceCommand),
     /// Tokens with which agents join
     #[command(subcommand)]
     JoinToken(commands::join_token::JoinTokenCommand),

@@ -7,6 +7,7 @@ pub mod clusters;
 pub mod context;
 mod describe;
 pub mod events;
+pub mod instance;
 pub mod instances;
 pub mod join_token;
 pub mod login;
@@ -64,6 +65,7 @@ async fn client(global: Global, command: Command) -> Result<u8> {
         Command::Logs(args) => logs::run(&global.session()?, &args).await?,
         Command::Events(args) => events::run(&global.session()?, &args).await?,
         Command::Clusters(args) => clusters::run(&global.session()?, args).await?,
+        Command::Instance(command) => instance::run(&global.session()?, command).await?,
         Command::Instances(args) => instances::list(&global.session()?, &args).await?,
         Command::JoinToken(command) => join_token::run(&global.session()?, command).await?,
         Command::TaskDefinition(command) => task_definition::run(&global.session()?, command).await?,

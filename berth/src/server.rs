@@ -3,6 +3,7 @@
 //! Nothing is decided here. What one service needs of the other goes through `functions`. Reading order is dependency order:
 //! addresses, folder, database, fixed settings, identity, first admin, registry, deployer, listeners.
 
+mod addresses;
 mod admin;
 pub mod config;
 mod fixed;
@@ -36,6 +37,8 @@ use tokio::net::TcpListener;
 /// Threads for blocking file work at most, and how long one that has nothing to do stays, in seconds. Each costs memory.
 const BLOCKING_THREADS_MAX: usize = 64;
 const BLOCKING_IDLE_SECS: u64 = 2;
+/// Times an agent is heard within its lease.
+const HEARTBEATS_PER_LEASE: u32 = 3;
 
 /// Runs a server until it is told to stop.
 pub fn run(args: &ServerArgs) -> Result<()> {
@@ -137,10 +140,12 @@ fn deployer_config(config: &Config, control_plane_id: String, epoch: i64) -> Dep
         image_host: config.own_hosts.first().cloned().unwrap_or_default(),
         own_hosts: config.own_hosts.clone(),
         public_url: config.public_url.clone(),
+        agent_url: config.agent_url.clone(),
         control_plane_id,
         epoch,
-        heartbeat: DeployerConfig::HEARTBEAT_DEFAULT,
-        lease: DeployerConfig::LEASE_DEFAULT,
+        heartbeat: Duration::from_secs(config.lease_secs) / HEARTBEATS_PER_LEASE,
+        lease: Duration::from_secs(config.lease_secs),
+        brake: Duration::from_secs(config.brake_secs),
         healthy_after: Duration::from_secs(config.healthy_after_secs),
     }
 }

@@ -122,6 +122,8 @@ fn server_spec(executable: &Path, args: &ServerArgs) -> Spec {
     flag("--data-dir", args.data_dir.clone().into());
     flag("--listen", args.listen.to_string().into());
     flag("--healthy-after-secs", args.healthy_after_secs.to_string().into());
+    flag("--lease-secs", args.lease_secs.to_string().into());
+    flag("--brake-secs", args.brake_secs.to_string().into());
     let given = [
         ("--agent-listen", args.agent_listen.map(|address| address.to_string().into())),
         ("--external-url", args.external_url.clone().map(Into::into)),
@@ -276,6 +278,6 @@ mod tests {
         let line = spec.line.iter().map(|part| part.to_str().unwrap()).collect::<Vec<_>>();
         let again = Cli::try_parse_from(["berth"].into_iter().chain(line)).unwrap();
         let Command::Agent(agent) = again.command else { panic!() };
-        assert_eq!((agent.server.as_str(), agent.zone.as_deref()), ("https://127.0.0.1:5001", Some("rack-1")));
+        assert_eq!((agent.server.as_deref(), agent.host.zone.as_deref()), (Some("https://127.0.0.1:5001"), Some("rack-1")));
     }
 }

@@ -13,8 +13,9 @@ from server import ACCOUNT, ADMIN_KEY, REGION
 ISSUE = {
     "ecs": """CreateCluster DescribeClusters ListClusters DeleteCluster RegisterTaskDefinition DescribeTaskDefinition ListTaskDefinitions
         ListTaskDefinitionFamilies DeregisterTaskDefinition CreateService UpdateService DescribeServices ListServices DeleteService RunTask
-        StopTask DescribeTasks ListTasks ListContainerInstances DescribeContainerInstances ListServiceDeployments
-        DescribeServiceDeployments DescribeServiceRevisions StopServiceDeployment""".split(),
+        StopTask DescribeTasks ListTasks ListContainerInstances DescribeContainerInstances UpdateContainerInstancesState
+        DeregisterContainerInstance ListServiceDeployments DescribeServiceDeployments DescribeServiceRevisions
+        StopServiceDeployment""".split(),
     "ecr": ["GetAuthorizationToken", "CreateRepository", "DescribeRepositories"],
 }
 FOREIGN = {"name": "app", "image": "example.org/foreign:1", "memory": 32}
@@ -95,6 +96,10 @@ def good(world):
         "DescribeContainerInstances": (
             cluster | {"containerInstances": ["0" * 32]},
             lambda a: a["failures"][0]["reason"] == "MISSING",
+        ),
+        "UpdateContainerInstancesState": (
+            cluster | {"containerInstances": ["0" * 32], "status": "DRAINING"},
+            lambda a: a["failures"][0]["reason"] == "MISSING" and not a["containerInstances"],
         ),
         "GetAuthorizationToken": ({}, lambda a: a["authorizationData"][0]["authorizationToken"]),
         "CreateRepository": ({"repositoryName": f"{n}/2"}, lambda a: a["repository"]["repositoryUri"].endswith(f"/{n}/2")),
@@ -216,6 +221,18 @@ def bad(world):
         + [(cluster | each, expected) for each, expected in page],
         "ListContainerInstances": [(nowhere, no_cluster), (cluster | {"nextToken": "not-a-token"}, invalid)],
         "DescribeContainerInstances": [(cluster | {"containerInstances": []}, invalid), (nowhere | {"containerInstances": ["a"]}, no_cluster)],
+        "UpdateContainerInstancesState": [
+            (cluster | {"containerInstances": [], "status": "ACTIVE"}, invalid),
+            (cluster | {"containerInstances": ["0" * 32], "status": "INACTIVE"}, invalid),
+            (cluster | {"containerInstances": ["0" * 32]}, invalid),
+            (cluster | {"containerInstances": [f"{i:032x}" for i in range(11)], "status": "ACTIVE"}, invalid),
+            (nowhere | {"containerInstances": ["0" * 32], "status": "ACTIVE"}, no_cluster),
+        ],
+        "DeregisterContainerInstance": [
+            (cluster | {"containerInstance": "0" * 32, "force": True}, invalid),
+            (cluster, invalid),
+            (nowhere | {"containerInstance": "0" * 32}, no_cluster),
+        ],
         "GetAuthorizationToken": [({"registryIds": ["999999999999"]}, invalid)],
         "CreateRepository": [
             ({"repositoryName": "Bad_Name"}, invalid),
@@ -258,6 +275,7 @@ def denied(world):
         "ListTasks": lambda a: a["taskArns"] == [],
         "ListContainerInstances": denied,
         "DescribeContainerInstances": denied,
+        "UpdateContainerInstancesState": denied,
         # Anybody who is somebody may log in; what they may pull is decided at the pull.
         "GetAuthorizationToken": lambda a: bool(a["authorizationData"]),
         "CreateRepository": denied,
@@ -266,8 +284,8 @@ def denied(world):
 
 
 EVERY = [(service, operation) for service, operations in ISSUE.items() for operation in operations]
-# What can be stopped needs an agent: test_running stops some, with and without a grant.
-HERE = [(service, operation) for service, operation in EVERY if operation not in ("StopTask", "StopServiceDeployment")]
+# What can be stopped and an instance that can be taken out need an agent: test_running has them, with and without a grant.
+HERE = [(service, operation) for service, operation in EVERY if operation not in ("StopTask", "StopServiceDeployment", "DeregisterContainerInstance")]
 
 
 @pytest.fixture

@@ -288,6 +288,25 @@ def test_container_instances_show_what_is_left(ecs, fleet):
         fleet.client("ecs", key).list_container_instances()
 
 
+def test_a_draining_instance_takes_no_task_until_it_is_active_again(ecs, fleet, name, image):
+    ecs.register_task_definition(family=name, containerDefinitions=[{"name": "app", "image": image, "memory": 16}])
+    arns = ecs.list_container_instances()["containerInstanceArns"]
+    drained = ecs.update_container_instances_state(containerInstances=arns, status="DRAINING")
+    try:
+        assert [each["status"] for each in drained["containerInstances"]] == ["DRAINING"] and drained["failures"] == []
+        refused = ecs.run_task(taskDefinition=name)
+        assert refused["tasks"] == [] and refused["failures"][0]["reason"] == "INACTIVE", refused
+    finally:
+        ecs.update_container_instances_state(containerInstances=arns, status="ACTIVE")
+    task = ecs.run_task(taskDefinition=name)["tasks"][0]["taskArn"]
+    with pytest.raises(ClientError, match="InvalidParameterException.*Found running tasks"):
+        ecs.deregister_container_instance(containerInstance=arns[0])
+    _, key = fleet.user()
+    with pytest.raises(ClientError, match="AccessDeniedException"):
+        fleet.client("ecs", key).deregister_container_instance(containerInstance=arns[0], force=True)
+    ecs.stop_task(task=task)
+
+
 @pytest.mark.parametrize(
     "change, words",
     [

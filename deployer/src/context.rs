@@ -60,6 +60,8 @@ pub struct DeployerConfig {
     pub image_host: String,
     /// Where this server is reached from outside, `http://127.0.0.1:5000`; ECR hands it to `docker login`.
     pub public_url: String,
+    /// Where agents on other machines reach their listener, `https://10.0.0.5:5001`.
+    pub agent_url: String,
     /// Labels every container that is ordered.
     pub control_plane_id: String,
     /// Of this start; every order carries it.
@@ -68,6 +70,8 @@ pub struct DeployerConfig {
     pub heartbeat: Duration,
     /// An agent that is not heard for this long is lost; default 15 s.
     pub lease: Duration,
+    /// How long the tasks of many instances lost at once are waited for; default 5 min, zero never.
+    pub brake: Duration,
     /// How long a task without health check stays RUNNING before it counts as healthy; default 10 s.
     pub healthy_after: Duration,
 }
@@ -75,6 +79,7 @@ pub struct DeployerConfig {
 impl DeployerConfig {
     pub const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(5);
     pub const LEASE_DEFAULT: Duration = Duration::from_secs(15);
+    pub const BRAKE_DEFAULT: Duration = crate::rollout::brake::BRAKE_DEFAULT;
     pub const HEALTHY_AFTER_DEFAULT: Duration = Duration::from_secs(10);
 }
 

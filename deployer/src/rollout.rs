@@ -6,6 +6,7 @@
 pub mod announce;
 pub mod apply;
 pub mod backoff;
+pub mod brake;
 pub mod breaker;
 mod candidates;
 pub mod census;
@@ -13,6 +14,7 @@ mod cleanup;
 pub mod failures;
 pub mod observe;
 pub mod observed;
+pub mod pace;
 pub mod pass;
 pub mod plan;
 pub mod run;

@@ -4,6 +4,7 @@
 
 pub mod clusters;
 pub mod deployments;
+pub mod hosts;
 pub mod instances;
 pub mod service_deployments;
 pub mod services;

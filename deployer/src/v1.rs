@@ -1,5 +1,7 @@
-//! The part of `/api/v1` that is about running things: output of tasks, events, containers that nobody knows.
+//! The part of `/api/v1` that is about running things: output of tasks, events, containers that nobody knows, lost hosts.
 
+mod agents;
+mod brakes;
 mod events;
 mod logs;
 mod unknown;
@@ -25,7 +27,13 @@ impl FromRef<Api> for Identity {
 }
 
 pub fn router(context: Arc<Context>) -> OpenApiRouter {
-    OpenApiRouter::new().routes(routes!(logs::logs)).routes(routes!(events::list)).routes(routes!(unknown::list)).with_state(Api(context))
+    OpenApiRouter::new()
+        .routes(routes!(logs::logs))
+        .routes(routes!(events::list))
+        .routes(routes!(unknown::list))
+        .routes(routes!(brakes::release))
+        .routes(routes!(agents::listener))
+        .with_state(Api(context))
 }
 
 /// A database that does not answer is logged here and told as no more than that.

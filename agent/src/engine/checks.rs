@@ -15,6 +15,9 @@ use tokio::time::{Instant, timeout};
 /// Longest a command that outlived its timeout is waited for before another is run beside it.
 const HUNG_MAX: Duration = Duration::from_mins(10);
 
+/// An engine that takes longer for a question stands still.
+const ENGINE_ANSWER_MAX: Duration = Duration::from_secs(5);
+
 /// Task, container.
 type Key = (TaskId, String);
 
@@ -92,7 +95,8 @@ async fn run<R: Runtime>(engine: Arc<Engine<R>>, runner: Runner) {
             Ok(Ok(code)) => Some(*code == 0),
             // An engine that does not answer says nothing about the container.
             Ok(Err(RuntimeError::Unavailable(_) | RuntimeError::Timeout(_))) => None,
-            Ok(Err(_)) | Err(_) => Some(false),
+            Ok(Err(_)) => Some(false),
+            Err(_) => engine_answers(&engine, &runner).await.then_some(false),
         };
         if let Some(success) = success {
             let now = verdict.take(success, runner.age + begun.elapsed());
@@ -108,6 +112,11 @@ async fn run<R: Runtime>(engine: Arc<Engine<R>>, runner: Runner) {
     }
 }
 
+/// Whether it is the command that hangs, or the engine.
+async fn engine_answers<R: Runtime>(engine: &Engine<R>, runner: &Runner) -> bool {
+    timeout(ENGINE_ANSWER_MAX, engine.runtime.inspect(&runner.container_id)).await.is_ok_and(|seen| seen.is_ok())
+}
+
 /// A command that hangs goes on failing at the pace of the checks; a second one beside it would only pile up processes.
 async fn wait_for_hung<R: Runtime>(
     engine: &Engine<R>,
@@ -119,6 +128,9 @@ async fn wait_for_hung<R: Runtime>(
 ) -> HealthStatus {
     let give_up = Instant::now() + HUNG_MAX;
     while Instant::now() < give_up && timeout(verdict.pause(), &mut command).await.is_err() {
+        if !engine_answers(engine, runner).await {
+            continue;
+        }
         let now = verdict.take(false, runner.age + begun.elapsed());
         if now != last {
             engine.note(&runner.key.0, |record, _| record.set_health(&runner.key.1, now));

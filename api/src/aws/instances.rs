@@ -52,9 +52,27 @@ wire! {
         include: Option<Vec<String>>,
     }
     pub struct DescribeContainerInstancesResponse { container_instances: Vec<ContainerInstance>, failures: Vec<Failure> }
+
+    pub struct UpdateContainerInstancesStateRequest {
+        cluster: Option<String>,
+        container_instances: Vec<String>,
+        /// ACTIVE or DRAINING.
+        status: String,
+    }
+    pub struct UpdateContainerInstancesStateResponse { container_instances: Vec<ContainerInstance>, failures: Vec<Failure> }
+
+    pub struct DeregisterContainerInstanceRequest {
+        cluster: Option<String>,
+        container_instance: String,
+        /// Although tasks run there.
+        force: Option<bool>,
+    }
+    pub struct DeregisterContainerInstanceResponse { container_instance: ContainerInstance }
 }
 
 operations! { Ecs:
     "ListContainerInstances" ListContainerInstancesRequest => ListContainerInstancesResponse,
     "DescribeContainerInstances" DescribeContainerInstancesRequest => DescribeContainerInstancesResponse,
+    "UpdateContainerInstancesState" UpdateContainerInstancesStateRequest => UpdateContainerInstancesStateResponse,
+    "DeregisterContainerInstance" DeregisterContainerInstanceRequest => DeregisterContainerInstanceResponse,
 }

@@ -4,6 +4,8 @@
 //! |---|---|---|
 //! | `GET /api/v1/tasks/{id}/logs` | [`LogQuery`] | `text/plain`, streamed |
 //! | `GET /api/v1/unknown-containers` | [`super::PageQuery`] | page of [`UnknownContainer`]; server admins |
+//! | `GET /api/v1/agent-listener` | | [`AgentListener`] |
+//! | `POST /api/v1/clusters/{cluster}/replace-lost` | | [`BrakeReleased`] |
 //! | `GET /api/v1/events` | [`EventQuery`] | [`EventPage`]: what the caller may see |
 
 use serde::{Deserialize, Serialize};
@@ -47,6 +49,19 @@ pub struct UnknownContainer {
     /// As Docker says it.
     pub status: String,
     pub seen_at: String,
+}
+
+/// Where agents reach their listener.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AgentListener {
+    /// `https://10.0.0.5:5001`
+    pub url: String,
+}
+
+/// Whether tasks of lost instances were waited for; they are replaced from now on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BrakeReleased {
+    pub released: bool,
 }
 
 /// Which events, in the order in which they happened.

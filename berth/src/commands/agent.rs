@@ -1,13 +1,15 @@
-//! `berth agent`.
+//! `berth agent` and `berth agent join`.
 
 use crate::failure::{Failure, Result};
 use crate::process;
 use agent::AgentConfig;
-use clap::Args;
+use clap::{Args, Subcommand};
+use futures_util::FutureExt as _;
 use platform::lifecycle::Lifecycle;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// Longest join token file, in bytes.
 const TOKEN_BYTES_MAX: u64 = 4096;
@@ -16,26 +18,83 @@ const BLOCKING_THREADS_MAX: usize = 16;
 const BLOCKING_IDLE_SECS: u64 = 2;
 
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
 Examples:
+  berth agent join https://10.0.0.5:5001 --token TOKEN --zone rack-1
+  berth agent                                              (again, after it has joined: as it was told then)
   berth agent --server https://berth.example.com:5001 --join-token-file /root/token
-  berth agent --server https://10.0.0.5:5001 --join-token TOKEN --name node-a --zone rack-1 --attribute disk=ssd
 
 The token is needed for the first start only: `berth join-token create` makes one. The agent's key never leaves this host.
-Stopping the agent stops no container.")]
+Stopping the agent stops no container."
+)]
 pub struct AgentArgs {
-    /// The server's listener for agents, https://HOST:PORT
+    #[command(subcommand)]
+    pub command: Option<AgentCommand>,
+    /// The server's listener for agents, https://HOST:PORT [default: the one joined]
     #[arg(long, env = "BERTH_AGENT_SERVER", value_name = "URL")]
-    pub server: String,
-    /// Folder of the agent's key and of what it was told to run
-    #[arg(long, env = "BERTH_AGENT_DATA_DIR", value_name = "DIR", default_value = "/var/lib/berth/agent")]
-    pub data_dir: PathBuf,
+    pub server: Option<String>,
     /// Single-use token to join with; better in a file
     #[arg(long, env = "BERTH_JOIN_TOKEN", value_name = "TOKEN", hide_env_values = true, conflicts_with = "join_token_file")]
     pub join_token: Option<String>,
     /// File with the token; not read once the agent has joined, and need not exist then
     #[arg(long, env = "BERTH_JOIN_TOKEN_FILE", value_name = "FILE")]
     pub join_token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub host: HostArgs,
+    /// Stop when the process that started this one ends
+    #[arg(long, hide = true)]
+    pub end_with_parent: Option<i32>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AgentCommand {
+    /// Join a cluster with a single-use token, and run
+    #[command(after_help = "\
+Examples:
+  berth agent join https://10.0.0.5:5001 --token TOKEN
+  berth agent join https://10.0.0.5:5001 --token TOKEN --name node-a --zone rack-1 --cluster prod --attribute disk=ssd
+  berth agent join https://10.0.0.5:5001 --token TOKEN --join-only && systemctl start berth-agent
+
+`berth join-token create` on the server's side makes the token and shows this line. Afterwards `berth agent` alone starts it again.")]
+    Join(JoinArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct JoinArgs {
+    /// The server's listener for agents, https://HOST:PORT
+    #[arg(value_name = "URL")]
+    pub server: String,
+    /// The token
+    #[arg(
+        long,
+        env = "BERTH_JOIN_TOKEN",
+        value_name = "TOKEN",
+        hide_env_values = true,
+        required_unless_present = "token_file",
+        conflicts_with = "token_file"
+    )]
+    pub token: Option<String>,
+    /// File with the token
+    #[arg(long, env = "BERTH_JOIN_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Join only when the token is for this cluster [default: whichever it is for]
+    #[arg(long, value_name = "CLUSTER")]
+    pub cluster: Option<String>,
+    /// Do not run; `berth agent` does
+    #[arg(long)]
+    pub join_only: bool,
+    #[command(flatten)]
+    pub host: HostArgs,
+}
+
+/// What an agent is told of its host.
+#[derive(Debug, Clone, Args)]
+pub struct HostArgs {
+    /// Folder of the agent's key and of what it was told to run
+    #[arg(long, env = "BERTH_AGENT_DATA_DIR", value_name = "DIR", default_value = "/var/lib/berth/agent")]
+    pub data_dir: PathBuf,
     /// Name of this host as people see it [default: its host name]
     #[arg(long, env = "BERTH_AGENT_NAME", value_name = "NAME")]
     pub name: Option<String>,
@@ -51,14 +110,14 @@ pub struct AgentArgs {
     /// Docker Engine [default: the socket `/var/run/docker.sock`]
     #[arg(long, alias = "docker", env = "BERTH_DOCKER_HOST", value_name = "URL")]
     pub docker_host: Option<String>,
-    /// Stop when the process that started this one ends
-    #[arg(long, hide = true)]
-    pub end_with_parent: Option<i32>,
 }
 
 pub fn run(args: &AgentArgs) -> Result<()> {
     process::start(args.end_with_parent)?;
-    let config = config(args)?;
+    let (config, join_only) = match &args.command {
+        None => (config(args)?, false),
+        Some(AgentCommand::Join(join)) => (config_of_join(join)?, join.join_only),
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(BLOCKING_THREADS_MAX)
@@ -66,14 +125,17 @@ pub fn run(args: &AgentArgs) -> Result<()> {
         .enable_all()
         .build()
         .map_err(|error| Failure::error("cannot start").why(error))?;
-    runtime.block_on(serve(config))
+    runtime.block_on(if join_only { serve(config, agent::join).boxed_local() } else { serve(config, agent::run).boxed_local() })
 }
 
-/// Runs the agent until SIGTERM, or until it gives up by itself.
-async fn serve(config: AgentConfig) -> Result<()> {
+/// Does `work` until SIGTERM, or until it ends by itself.
+async fn serve<F>(config: AgentConfig, work: impl FnOnce(AgentConfig, CancellationToken) -> F) -> Result<()>
+where
+    F: Future<Output = std::result::Result<(), agent::AgentError>>,
+{
     let lifecycle = Lifecycle::new();
     let stopping = lifecycle.stopping.clone();
-    let running = agent::run(config, stopping.clone());
+    let running = work(config, stopping.clone());
     tokio::pin!(running);
     let result = tokio::select! {
         // Cancel-safe: pinned, and awaited again below.
@@ -84,27 +146,51 @@ async fn serve(config: AgentConfig) -> Result<()> {
 }
 
 fn config(args: &AgentArgs) -> Result<AgentConfig> {
-    let server = args.server.trim_end_matches('/').to_owned();
-    if !server.starts_with("https://") {
-        return Err(Failure::usage(format!("--server `{server}` is not https://HOST:PORT")).why("agents speak mutual TLS only"));
+    let token = token(args.join_token.as_ref(), args.join_token_file.as_deref())?;
+    let config = AgentConfig { server: args.server.clone().unwrap_or_default(), join_token: token, ..config_of_host(&args.host) };
+    let kept = agent::kept_settings(&args.host.data_dir)
+        .map_err(|error| Failure::error(format!("cannot read {}", args.host.data_dir.display())).why(error))?;
+    let config = config.or(kept.unwrap_or_default());
+    if config.server.is_empty() {
+        return Err(Failure::usage("this host has not joined a server").next("berth agent join https://HOST:PORT --token TOKEN"));
     }
-    let join_token = match (&args.join_token, &args.join_token_file) {
-        (Some(token), _) => Some(token.clone()),
-        (None, Some(file)) => read_token(file)?,
-        (None, None) => None,
-    };
-    Ok(AgentConfig {
-        server,
-        data_dir: args.data_dir.clone(),
-        docker: args.docker_host.clone(),
-        join_token,
-        name: args.name.clone(),
-        zone: args.zone.clone(),
-        attributes: args.attributes.iter().cloned().collect::<BTreeMap<_, _>>(),
-        address: args.address.clone(),
+    checked(config)
+}
+
+fn config_of_join(args: &JoinArgs) -> Result<AgentConfig> {
+    let token = token(args.token.as_ref(), args.token_file.as_deref())?;
+    checked(AgentConfig { server: args.server.clone(), join_token: token, cluster: args.cluster.clone(), ..config_of_host(&args.host) })
+}
+
+fn config_of_host(host: &HostArgs) -> AgentConfig {
+    AgentConfig {
+        data_dir: host.data_dir.clone(),
+        docker: host.docker_host.clone(),
+        name: host.name.clone(),
+        zone: host.zone.clone(),
+        attributes: host.attributes.iter().cloned().collect::<BTreeMap<_, _>>(),
+        address: host.address.clone(),
         failpoint: std::env::var("BERTH_FAILPOINT").ok().filter(|point| !point.is_empty()),
         ..AgentConfig::default()
-    })
+    }
+}
+
+fn checked(config: AgentConfig) -> Result<AgentConfig> {
+    let server = config.server.trim_end_matches('/').to_owned();
+    if !server.starts_with("https://") {
+        return Err(Failure::usage(format!("`{server}` is not https://HOST:PORT"))
+            .why("agents speak mutual TLS only, with a listener of their own")
+            .next("`berth join-token create` shows the address"));
+    }
+    Ok(AgentConfig { server, ..config })
+}
+
+fn token(given: Option<&String>, file: Option<&std::path::Path>) -> Result<Option<String>> {
+    match (given, file) {
+        (Some(token), _) => Ok(Some(token.clone())),
+        (None, Some(file)) => read_token(file),
+        (None, None) => Ok(None),
+    }
 }
 
 /// The token in `file`; none when the file is gone, which is what it should be after joining.

@@ -32,7 +32,7 @@ pub async fn list(session: &Session, args: &InstancesArgs) -> Result<()> {
         }
     }
     let mut rows = Rows::new(
-        &["NAME", "CLUSTER", "STATUS", "AGENT", "ZONE", "TASKS", "CPU FREE", "MEMORY FREE", "ID"],
+        &["NAME", "CLUSTER", "STATUS", "AGENT", "ZONE", "TASKS", "CPU USED", "MEMORY USED", "VERSIONS", "ID"],
         "no instances; `berth join-token create` says how a Docker host joins",
     );
     for (cluster, instance) in &all {
@@ -64,7 +64,11 @@ async fn unknown(session: &Session) -> Result<()> {
 }
 
 fn cells(cluster: &str, instance: &aws::ContainerInstance, id: &str) -> Vec<String> {
-    let free = |name: &str| format!("{}/{}", amount(&instance.remaining_resources, name), amount(&instance.registered_resources, name));
+    let used = |name: &str| {
+        let registered = amount(&instance.registered_resources, name);
+        format!("{}/{registered}", registered - amount(&instance.remaining_resources, name))
+    };
+    let docker = instance.version_info.docker_version.trim_start_matches("DockerVersion: ");
     vec![
         instance.ec2_instance_id.clone(),
         cluster.to_owned(),
@@ -72,8 +76,9 @@ fn cells(cluster: &str, instance: &aws::ContainerInstance, id: &str) -> Vec<Stri
         if instance.agent_connected { "connected" } else { "LOST" }.into(),
         attribute(instance, model::instance::ZONE_ATTRIBUTE).unwrap_or_default(),
         (instance.running_tasks_count + instance.pending_tasks_count).to_string(),
-        free("CPU"),
-        format!("{} MiB", free("MEMORY")),
+        used("CPU"),
+        format!("{} MiB", used("MEMORY")),
+        format!("berth {}, docker {docker}", instance.version_info.agent_version),
         id.to_owned(),
     ]
 }

@@ -4,6 +4,7 @@ use crate::failure::Result;
 use crate::output::{self, Rows};
 use crate::session::Session;
 use api::v1::access::{CreatedJoinToken, JoinToken, NewJoinToken};
+use api::v1::deployer::AgentListener;
 use clap::{Args, Subcommand};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use std::time::Duration;
 pub enum JoinTokenCommand {
     /// Make a join token; its secret is shown once
     #[command(
-        after_help = "Examples:\n  berth join-token create\n  berth join-token create --cluster prod --expires 1h -q > token\n  berth agent --server https://10.0.0.5:5001 --join-token-file token"
+        after_help = "Examples:\n  berth join-token create\n  berth join-token create --cluster prod --expires 1h -q > token\n  berth agent join https://10.0.0.5:5001 --token-file token"
     )]
     Create(CreateArgs),
     /// List join tokens that are neither used nor expired
@@ -54,7 +55,8 @@ async fn create(session: &Session, args: CreateArgs) -> Result<()> {
     if !session.out.is_json() && !session.out.is_quiet() {
         let token = &created.join_token;
         output::remark(&format!("good once, until {}, for cluster {}; shown this once", token.expires_at, token.cluster));
-        output::remark("on the Docker host: berth agent --server https://HOST:AGENT_PORT --join-token TOKEN");
+        let listener: AgentListener = session.v1.get("/api/v1/agent-listener", &()).await?;
+        output::remark(&format!("on the Docker host: berth agent join {} --token TOKEN", listener.url));
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Settings of `berth server`: flags, then environment (`BERTH_…`), checked before anything starts.
 
+use super::addresses;
 use crate::failure::{Failure, Result};
 use clap::Args;
 use platform::db::DatabaseUrl;
@@ -53,6 +54,12 @@ pub struct ServerArgs {
     /// Seconds a task without health check runs before it counts as healthy
     #[arg(long, env = "BERTH_HEALTHY_AFTER_SECS", value_name = "SECS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(..=3600))]
     pub healthy_after_secs: u64,
+    /// Seconds without a word after which an agent's host counts as lost
+    #[arg(long, env = "BERTH_LEASE_SECS", value_name = "SECS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(2..=3600))]
+    pub lease_secs: u64,
+    /// Seconds to wait before tasks are replaced when most hosts of a cluster are lost at once; 0 never waits
+    #[arg(long, env = "BERTH_BRAKE_SECS", value_name = "SECS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(..=86_400))]
+    pub brake_secs: u64,
 }
 
 /// How the public listener is protected.
@@ -80,16 +87,20 @@ pub struct Config {
     pub own_hosts: Vec<String>,
     /// Names in the agents' listener's certificate.
     pub agent_hosts: Vec<String>,
+    /// What people give to `berth agent join` on other machines.
+    pub agent_url: String,
     pub database: DatabaseUrl,
     pub master_key_file: PathBuf,
     pub account_id: Option<String>,
     pub region: Option<String>,
     pub tls: PublicTls,
     pub healthy_after_secs: u64,
+    pub lease_secs: u64,
+    pub brake_secs: u64,
 }
 
 impl Config {
-    /// Checks the flags. Pure.
+    /// Checks the flags; looks at nothing but this machine's addresses.
     pub fn from_args(args: &ServerArgs) -> Result<Self> {
         let tls = public_tls(args)?;
         let agent_listen = match args.agent_listen {
@@ -102,7 +113,9 @@ impl Config {
             None => format!("{scheme}://{}", reachable(args.listen)),
         };
         let own_hosts = own_hosts(&public_url, args.listen);
-        let agent_hosts = agent_hosts(&args.agent_host, &public_url, agent_listen);
+        let local = addresses::local();
+        let agent_hosts = addresses::agent_hosts(&args.agent_host, &public_url, agent_listen, &local);
+        let agent_url = addresses::agent_url(&args.agent_host, &public_url, agent_listen, &local);
         Ok(Self {
             data_dir: args.data_dir.clone(),
             listen: args.listen,
@@ -110,12 +123,15 @@ impl Config {
             public_url,
             own_hosts,
             agent_hosts,
+            agent_url,
             database: database(args)?,
             master_key_file: args.master_key_file.clone().unwrap_or_else(|| args.data_dir.join("master.key")),
             account_id: args.account_id.clone(),
             region: args.region.clone(),
             tls,
             healthy_after_secs: args.healthy_after_secs,
+            lease_secs: args.lease_secs,
+            brake_secs: args.brake_secs,
         })
     }
 
@@ -193,20 +209,6 @@ fn own_hosts(public_url: &str, listen: SocketAddr) -> Vec<String> {
     let port = listen.port();
     let mut hosts = vec![host_of(public_url).to_owned()];
     for host in [reachable(listen).to_string(), listen.to_string(), format!("127.0.0.1:{port}"), format!("localhost:{port}")] {
-        if !hosts.contains(&host) {
-            hosts.push(host);
-        }
-    }
-    hosts
-}
-
-/// Host names and addresses without ports, for certificates.
-fn agent_hosts(given: &[String], public_url: &str, listen: SocketAddr) -> Vec<String> {
-    let mut hosts = given.to_vec();
-    let public = host_of(public_url);
-    let public = public.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())).map_or(public, |(host, _)| host);
-    let public = public.trim_matches(['[', ']']);
-    for host in [public.to_owned(), reachable(listen).ip().to_string(), "127.0.0.1".into(), "localhost".into()] {
         if !hosts.contains(&host) {
             hosts.push(host);
         }

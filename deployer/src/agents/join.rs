@@ -64,6 +64,9 @@ async fn write_join(tx: &mut Tx, request: &JoinRequest, certificate: &AgentCerti
     let refuse = |message: &str| Refusal::new(AgentErrorCode::JoinToken, message);
     let cluster = join_tokens::consume(tx, &request.token, now).await?;
     let cluster = cluster.ok_or_else(|| refuse("the join token is wrong, used or expired"))?;
+    if request.cluster.as_ref().is_some_and(|expected| *expected != cluster.as_str()) {
+        return Err(refuse(&format!("the join token is for cluster {cluster}")));
+    }
     let there = store::clusters::get(tx, &cluster).await?.is_some_and(|cluster| cluster.status == ClusterStatus::Active);
     if !there {
         return Err(refuse("the cluster of the join token does not exist any more"));

@@ -49,7 +49,9 @@ pub async fn poll(
         let until = if context.db.is_exclusive() { deadline } else { deadline.min(now + LOOK_PERIOD) };
         tokio::select! {
             // Cancel-safe per docs of watch::Receiver::changed, CancellationToken::cancelled and sleep_until.
-            _ = own.changed() => {}
+            changed = own.changed() => if changed.is_err() {
+                return Err(Refusal::new(AgentErrorCode::Revoked, "the instance was removed"));
+            },
             _ = all.changed() => {}
             () = stopping.cancelled() => {}
             () = tokio::time::sleep_until(until) => {}

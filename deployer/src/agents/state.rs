@@ -5,7 +5,7 @@
 use super::logs::Requests;
 use model::Timestamp;
 use model::ids::InstanceId;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -28,11 +28,13 @@ struct Agent {
     registered: bool,
     /// When it was last heard, while it is connected.
     heard: Option<Timestamp>,
+    /// When it was lost, until it registers again.
+    lost_at: Option<Timestamp>,
 }
 
 impl Default for Agent {
     fn default() -> Self {
-        Self { wake: watch::Sender::new(0), registered: false, heard: None }
+        Self { wake: watch::Sender::new(0), registered: false, heard: None, lost_at: None }
     }
 }
 
@@ -65,6 +67,7 @@ impl Agents {
         let agent = known.entry(instance.clone()).or_default();
         agent.registered = true;
         agent.heard = Some(now);
+        agent.lost_at = None;
     }
 
     /// Whether the agent registered with this server process and is connected; if so it was heard now.
@@ -95,11 +98,30 @@ impl Agents {
             if jumped {
                 agent.heard = Some(now);
             } else if now.since(heard) >= lease {
-                (agent.heard, agent.registered) = (None, false);
+                (agent.heard, agent.registered, agent.lost_at) = (None, false, Some(now));
                 lost.push(id.clone());
             }
         }
         lost
+    }
+
+    /// Those that were lost within `window` and not heard since.
+    pub(super) fn lost_within(&self, window: Duration, now: Timestamp) -> BTreeSet<InstanceId> {
+        let lately = |agent: &Agent| agent.lost_at.is_some_and(|at| now.since(at) < window);
+        self.lock().iter().filter(|(_, agent)| lately(agent)).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Somebody decided about these: they do not count as lost lately any more.
+    pub(crate) fn forget_losses(&self, instances: &BTreeSet<InstanceId>) {
+        for (_, agent) in self.lock().iter_mut().filter(|(id, _)| instances.contains(id)) {
+            agent.lost_at = None;
+        }
+    }
+
+    /// The instance was taken out of its cluster: it is not listened to any more.
+    pub(crate) fn remove(&self, instance: &InstanceId) {
+        // Its polls end at once, as their sender goes.
+        self.lock().remove(instance);
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<InstanceId, Agent>> {

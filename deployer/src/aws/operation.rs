@@ -57,6 +57,8 @@ pub const OPERATIONS: &[Operation] = &[
     operation!(ListTasksRequest, tasks::LIST, tasks::list),
     operation!(ListContainerInstancesRequest, instances::LIST, instances::list),
     operation!(DescribeContainerInstancesRequest, instances::DESCRIBE, instances::describe),
+    operation!(UpdateContainerInstancesStateRequest, instances::drain::FIELDS, instances::drain::update_state),
+    operation!(DeregisterContainerInstanceRequest, instances::deregister::FIELDS, instances::deregister::deregister),
     operation!(GetAuthorizationTokenRequest, ecr::TOKEN, ecr::authorization_token),
     operation!(CreateRepositoryRequest, ecr::CREATE, ecr::create),
     operation!(DescribeRepositoriesRequest, ecr::DESCRIBE, ecr::describe),

@@ -1,4 +1,7 @@
-//! ListContainerInstances and DescribeContainerInstances.
+//! Container instances: ListContainerInstances and DescribeContainerInstances; what changes them is in the files below.
+
+pub mod deregister;
+pub mod drain;
 
 use super::call::Call;
 use super::services::require_cluster;
@@ -14,6 +17,7 @@ use model::access::{Resource, Role};
 use model::ids::Partition;
 use model::instance::{ADDRESS_ATTRIBUTE, Instance, InstanceStatus, Protocol, Resources};
 use model::task::{Task, TaskStatus};
+use platform::db::{DbError, Tx};
 
 pub const LIST: &[Field] = &[("cluster", Rule::Taken), ("status", Rule::Taken), ("nextToken", Rule::Taken), ("maxResults", Rule::Taken)];
 pub const DESCRIBE: &[Field] = &[("cluster", Rule::Taken), ("containerInstances", Rule::Required), ("include", Rule::Taken)];
@@ -58,13 +62,18 @@ pub async fn describe(call: &Call, request: DescribeContainerInstancesRequest) -
         let id = references::instance(text, &cluster)?;
         let found = store::instances::get(&mut tx, &id).await?.filter(|instance| instance.cluster == cluster);
         if let Some(instance) = found {
-            let tasks = store::tasks::of_instance_unsettled(&mut tx, &id).await?;
-            response.container_instances.push(wire(&call.context.partition, &instance, &tasks));
+            response.container_instances.push(view(&mut tx, &call.context.partition, &instance).await?);
         } else {
             response.failures.push(missing(call.context.partition.container_instance(&cluster, &id)));
         }
     }
     Ok(response)
+}
+
+/// The instance with what its tasks take of it.
+async fn view(tx: &mut Tx, partition: &Partition, instance: &Instance) -> Result<ContainerInstance, DbError> {
+    let tasks = store::tasks::of_instance_unsettled(tx, &instance.id).await?;
+    Ok(wire(partition, instance, &tasks))
 }
 
 fn wire(partition: &Partition, instance: &Instance, tasks: &[Task]) -> ContainerInstance {

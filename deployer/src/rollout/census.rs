@@ -24,6 +24,8 @@ pub enum Standing {
 #[derive(Debug, Clone, Copy)]
 pub struct Counted<'a> {
     pub task: &'a Task,
+    /// Of the PRIMARY, where it may stay. On a DRAINING instance a task is on its way out like those of older deployments: it serves
+    /// until it is made up for.
     pub primary: bool,
     pub standing: Standing,
 }
@@ -37,6 +39,8 @@ pub struct Census<'a> {
     pub max_tasks: usize,
     /// Fewest healthy tasks that stops may leave: `ceil(desired × minimumHealthyPercent / 100)`.
     pub min_healthy: usize,
+    /// Lost tasks of the PRIMARY that are waited for, since the cluster lost many instances at once.
+    pub awaited: usize,
 }
 
 impl<'a> Census<'a> {
@@ -45,11 +49,15 @@ impl<'a> Census<'a> {
         let desired = if service.status == ServiceStatus::Active { service.desired_count } else { 0 };
         let count = |task: &'a Task| Counted {
             task,
-            primary: task.deployment_id.as_ref() == Some(primary),
+            primary: task.deployment_id.as_ref() == Some(primary) && !drains(observed, task),
             standing: standing(observed, task, now),
         };
+        let tasks: Vec<_> = observed.tasks.iter().filter(|task| task.last_status < TaskStatus::Stopped).map(count).collect();
+        let braked = observed.braked_until.is_some_and(|until| until > now);
+        let is_awaited = |counted: &&Counted<'_>| braked && counted.primary && counted.standing == Standing::Lost;
         Self {
-            tasks: observed.tasks.iter().filter(|task| task.last_status < TaskStatus::Stopped).map(count).collect(),
+            awaited: tasks.iter().filter(is_awaited).count(),
+            tasks,
             desired: usize::try_from(desired).unwrap_or(0),
             max_tasks: max_tasks(desired, service.maximum_percent),
             min_healthy: min_healthy(desired, service.minimum_healthy_percent),
@@ -75,9 +83,9 @@ impl<'a> Census<'a> {
         self.count(|counted| counted.primary && matches!(counted.standing, Standing::Healthy | Standing::Starting))
     }
 
-    /// Tasks of the PRIMARY that are wanting.
+    /// Tasks of the PRIMARY that are wanting and to be started.
     pub fn missing(&self) -> usize {
-        self.desired.saturating_sub(self.primary_good())
+        self.desired.saturating_sub(self.primary_good() + self.awaited)
     }
 
     /// RUNNING and PENDING tasks, what `max_tasks` bounds; those on lost instances are taken for gone.
@@ -90,7 +98,7 @@ impl<'a> Census<'a> {
         self.max_tasks.saturating_sub(self.occupying())
     }
 
-    /// Tasks of older deployments that are not known to be gone.
+    /// Tasks of older deployments, and on DRAINING instances, that are not known to be gone.
     pub fn older(&self) -> usize {
         self.count(|counted| !counted.primary && !is_gone(counted))
     }
@@ -99,6 +107,10 @@ impl<'a> Census<'a> {
     pub fn leaving(&self) -> usize {
         self.count(|counted| counted.standing == Standing::Leaving && counted.task.connected)
     }
+}
+
+fn drains(observed: &Observed, task: &Task) -> bool {
+    task.instance_id.as_ref().is_some_and(|instance| observed.draining.contains(instance))
 }
 
 /// On an instance that is not heard of: it may run on there, but nobody can count on it.

@@ -46,6 +46,8 @@ pub async fn observe(
     let events = events::of_subject(tx, &subject(&service), EVENTS_SEARCHED).await?;
     let under_way = store::service_deployments::current(tx, &service.id).await?;
     let mut observed = Observed {
+        draining: store::hosts::draining(tx, &service.cluster).await?,
+        braked_until: store::hosts::brake(tx, &service.cluster).await?.map(|brake| brake.until),
         missing_grant: None,
         under_way,
         way_back: None,

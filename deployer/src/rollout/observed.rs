@@ -6,7 +6,7 @@ use model::ids::{DeploymentId, InstanceId, TaskDefinitionId, TaskId};
 use model::instance::Resources;
 use model::service::{Deployment, DeploymentStatus, Service, ServiceDeployment};
 use model::task::{StopCode, Task};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// One consistent picture of a service.
@@ -25,6 +25,10 @@ pub struct Observed {
     pub profiles: BTreeMap<TaskDefinitionId, Profile>,
     /// Instances of the cluster; `of_group` counts tasks of the PRIMARY. Only read when [`super::plan::wants_instances`].
     pub instances: Vec<Candidate>,
+    /// Instances of the cluster that are DRAINING: nothing of the service is to stay there.
+    pub draining: BTreeSet<InstanceId>,
+    /// Many instances of the cluster were lost at once: what ran on them is not replaced before.
+    pub braked_until: Option<Timestamp>,
     /// Why the service's principal may not pull an image of the PRIMARY, in words that name the grant.
     pub missing_grant: Option<String>,
     /// Messages of service events, newest first.

@@ -5,7 +5,8 @@
 
 use super::apply::{self, Applied};
 use super::observe::observe;
-use super::observed::Profile;
+use super::observed::{Plan, Profile};
+use super::pace::{Pace, STOPS_PER_MINUTE_MAX};
 use super::plan::plan;
 use crate::context::Context;
 use crate::store;
@@ -30,6 +31,7 @@ pub struct Status {
 pub struct Memory {
     quiet: HashMap<String, Quiet>,
     pub(super) profiles: HashMap<TaskDefinitionId, Profile>,
+    pace: Pace,
 }
 
 /// A service for which there was nothing to do.
@@ -64,7 +66,7 @@ pub async fn run(context: &Context, memory: &mut Memory) -> Result<Status, DbErr
         let mut connection = context.db.read().await?;
         let observed = observe(context, &mut connection, &snapshot, memory, service, now).await?;
         drop(connection);
-        let plan = plan(&observed, now);
+        let plan = paced(memory, plan(&observed, now), now);
         status.looked_at += 1;
         if plan.steps.is_empty() {
             memory.quiet.insert(id, Quiet { sums, until: plan.again_at });
@@ -82,6 +84,17 @@ pub async fn run(context: &Context, memory: &mut Memory) -> Result<Status, DbErr
     }
     wake_in_time(context, memory, now);
     Ok(status)
+}
+
+/// The plan with no more stops than this minute has left.
+fn paced(memory: &mut Memory, plan: Plan, now: Timestamp) -> Plan {
+    let (steps, left_out) = memory.pace.limit(plan.steps, now);
+    let mut paced = Plan { steps, ..plan };
+    if left_out > 0 {
+        tracing::warn!(left_out, "{left_out} stops wait: at most {STOPS_PER_MINUTE_MAX} tasks are stopped per minute");
+        paced.look_again(now.plus(super::PASS_PERIOD));
+    }
+    paced
 }
 
 /// Services that are not known to be quiet, with the sums they have now.

@@ -2,7 +2,8 @@
 //!
 //! The rules are ECS's. Start what is missing of the PRIMARY while `maximumPercent` leaves room; stop older tasks as new ones count
 //! as healthy, and earlier only where room or resources are wanting and `minimumHealthyPercent` allows it; replace what is
-//! unhealthy or lost. What stops by itself is not seen here any more and is simply missing.
+//! unhealthy or lost. A DRAINING instance is emptied like an older deployment. What stops by itself is not seen here any more and is
+//! simply missing.
 //!
 //! Deliberately absent: any memory between plans. The same picture gives the same plan; applied, it is never wanted again.
 
@@ -63,6 +64,9 @@ struct Starts {
 }
 
 fn start(observed: &Observed, primary: &Deployment, census: &Census<'_>, now: Timestamp, plan: &mut Plan) -> Starts {
+    if census.awaited > 0 {
+        say_once(observed, &words::awaited(census.awaited), plan, |_| ());
+    }
     let missing = census.missing();
     if missing == 0 || primary.rollout_state == RolloutState::Failed {
         return Starts::default();
@@ -137,7 +141,7 @@ fn stop(observed: &Observed, primary: &Deployment, census: &Census<'_>, starts: 
     }
 }
 
-/// Tasks of older deployments that serve nobody: not running yet, unhealthy, or lost.
+/// Tasks on their way out (of older deployments, on DRAINING instances) that serve nobody: not running yet, unhealthy, or lost.
 fn stop_superseded(primary: &Deployment, census: &Census<'_>, plan: &mut Plan) {
     for counted in census.tasks.iter().filter(|counted| !counted.primary) {
         let useless = match counted.standing {
@@ -167,7 +171,7 @@ fn stop_unhealthy(census: &Census<'_>, blocked: usize, plan: &mut Plan) -> usize
     in_the_way
 }
 
-/// Running tasks of older deployments: as many as the new ones make up for, or as the blocked ones need gone.
+/// Running tasks of older deployments and on DRAINING instances: as many as the new ones make up for, or as the blocked ones need gone.
 fn stop_older(observed: &Observed, primary: &Deployment, census: &Census<'_>, blocked: usize, plan: &mut Plan) {
     let healthy = census.healthy();
     let spare = healthy.saturating_sub(census.desired).max(blocked.min(healthy.saturating_sub(census.min_healthy)));
@@ -250,7 +254,7 @@ fn finish(observed: &Observed, primary: &Deployment, census: &Census<'_>, now: T
 
 /// The moments to come at which time alone changes what a plan would say.
 fn look_again(observed: &Observed, primary: &Deployment, census: &Census<'_>, now: Timestamp, plan: &mut Plan) {
-    let mut moments = Vec::new();
+    let mut moments: Vec<Timestamp> = observed.braked_until.filter(|_| census.awaited > 0).into_iter().collect();
     if census.missing() > 0 {
         moments.push(primary.not_before);
     }

@@ -42,6 +42,11 @@ pub fn rolling_back(deployment: &DeploymentId) -> String {
     format!("rolling back to deployment {deployment}.")
 }
 
+/// The brake holds.
+pub fn awaited(tasks: usize) -> String {
+    format!("does not replace {tasks} tasks of lost instances yet, because many instances of the cluster were lost at once.")
+}
+
 /// `stoppedReason` of a task that the service does not need any more.
 pub fn scaling(deployment: &DeploymentId) -> String {
     format!("Scaling activity initiated by (deployment {deployment})")

@@ -299,6 +299,31 @@ fn other_examples() -> Vec<Example> {
             bad: vec![(json!({"containerInstances": []}), INVALID), (json!({"containerInstances": ["x"]}), INVALID)],
         },
         Example {
+            operation: "UpdateContainerInstancesState",
+            request: |ids| json!({"containerInstances": [ids.instance], "status": "DRAINING"}),
+            needs: vec![cluster(Role::Operate)],
+            denied: Denied::Refused,
+            bad: vec![
+                (json!({"containerInstances": [], "status": "DRAINING"}), INVALID),
+                (json!({"containerInstances": ["x"], "status": "DRAINING"}), INVALID),
+                (json!({"containerInstances": ["f".repeat(32)], "status": "DEREGISTERING"}), INVALID),
+                (json!({"containerInstances": ["f".repeat(32)]}), INVALID),
+                (json!({"containerInstances": vec!["f".repeat(32); 11], "status": "ACTIVE"}), INVALID),
+            ],
+        },
+        Example {
+            operation: "DeregisterContainerInstance",
+            request: |ids| json!({"containerInstance": ids.instance, "force": true}),
+            needs: vec![cluster(Role::Admin)],
+            denied: Denied::Refused,
+            bad: vec![
+                (json!({"containerInstance": "x"}), INVALID),
+                (json!({"containerInstance": "f".repeat(32), "force": true}), INVALID),
+                (json!({"containerInstance": format!("{:032x}", 1)}), INVALID),
+                (json!({}), INVALID),
+            ],
+        },
+        Example {
             operation: "GetAuthorizationToken",
             request: |_| json!({}),
             needs: vec![],

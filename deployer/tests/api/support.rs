@@ -292,10 +292,12 @@ fn config_of_tests() -> DeployerConfig {
         own_hosts: vec!["127.0.0.1:5000".into(), "registry.example.com".into()],
         image_host: "127.0.0.1:5000".into(),
         public_url: "http://127.0.0.1:5000".into(),
+        agent_url: "https://127.0.0.1:5001".into(),
         control_plane_id: "test".into(),
         epoch: 1,
         heartbeat: DeployerConfig::HEARTBEAT_DEFAULT,
         lease: DeployerConfig::LEASE_DEFAULT,
+        brake: DeployerConfig::BRAKE_DEFAULT,
         healthy_after: DeployerConfig::HEALTHY_AFTER_DEFAULT,
     }
 }

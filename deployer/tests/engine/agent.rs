@@ -34,6 +34,7 @@ pub fn join_request(token: String, zone: &str) -> JoinRequest {
         name: format!("host-{zone}"),
         zone: Some(zone.to_owned()),
         attributes: BTreeMap::new(),
+        cluster: None,
     }
 }
 

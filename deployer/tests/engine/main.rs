@@ -3,6 +3,7 @@
 
 mod access;
 mod agent;
+mod hosts;
 mod joining;
 mod lost;
 mod output;

@@ -45,10 +45,12 @@ fn config() -> DeployerConfig {
         own_hosts: vec!["127.0.0.1:5000".into()],
         image_host: "127.0.0.1:5000".into(),
         public_url: "http://127.0.0.1:5000".into(),
+        agent_url: "https://127.0.0.1:5001".into(),
         control_plane_id: "cp-test".into(),
         epoch: 7,
         heartbeat: Duration::from_millis(200),
         lease: LEASE,
+        brake: DeployerConfig::BRAKE_DEFAULT,
         healthy_after: HEALTHY_AFTER,
     }
 }

@@ -9,7 +9,7 @@ use crate::placement::tests::candidate;
 use crate::rollout::backoff::{self, End};
 use crate::rollout::observed::Profile;
 use model::ids::{ClusterName, DeploymentId, ServiceDeploymentId, TaskDefinitionId};
-use model::instance::{Protocol, Resources};
+use model::instance::{InstanceStatus, Protocol, Resources};
 use model::service::{
     BreakerStatus, Cause, CauseKind, CircuitBreaker, DeploymentStatus, Service, ServiceDeployment, ServiceDeploymentStatus,
 };
@@ -112,6 +112,8 @@ impl World {
             tasks: vec![],
             profiles: BTreeMap::from([(definition(1), profile)]),
             instances: vec![candidate(1, "a", 0), candidate(2, "a", 0), candidate(3, "b", 0)],
+            draining: [].into(),
+            braked_until: None,
             missing_grant: None,
             under_way: None,
             way_back: None,
@@ -283,6 +285,20 @@ impl World {
         let before = self.observed.tasks.len();
         self.observed.tasks.retain(|task| task.last_status < TaskStatus::Stopped);
         self.stopped += before - self.observed.tasks.len();
+    }
+
+    fn set_draining(&mut self, host: usize, draining: bool) {
+        let instance = &mut self.observed.instances[host].instance;
+        instance.status = if draining { InstanceStatus::Draining } else { InstanceStatus::Active };
+        self.observed.draining.remove(&instance.id);
+        self.observed.draining.extend(draining.then(|| instance.id.clone()));
+    }
+
+    fn set_heard(&mut self, host: usize, heard: bool) {
+        let instance = &mut self.observed.instances[host].instance;
+        instance.agent_connected = heard;
+        let there = |task: &&mut Task| task.instance_id.as_ref() == Some(&instance.id);
+        self.observed.tasks.iter_mut().filter(there).for_each(|task| task.connected = heard);
     }
 
     fn crash(&mut self, at: usize) {
@@ -548,6 +564,94 @@ fn tasks_of_a_lost_host_are_replaced_and_stopped_when_it_returns() {
     world.observed.tasks.iter_mut().for_each(|task| task.connected = true);
     world.settle();
     assert_eq!(world.observed.tasks.len(), 3);
+}
+
+/// Puts the first host into DRAINING; its id.
+fn drain_first(world: &mut World) -> model::ids::InstanceId {
+    world.set_draining(0, true);
+    world.observed.instances[0].instance.id.clone()
+}
+
+fn on(world: &World, host: &model::ids::InstanceId) -> usize {
+    let wanted = |task: &&Task| task.instance_id.as_ref() == Some(host) && task.desired_status == DesiredStatus::Running;
+    world.observed.tasks.iter().filter(wanted).count()
+}
+
+#[test]
+fn a_draining_host_is_emptied_within_the_bounds_of_the_service() {
+    // desired, minimum, maximum: what starts and what stops in the first plan, with one task on each of three hosts.
+    for (desired, minimum, maximum, starts, stops) in
+        [(3, 100, 200, 1, 0), (3, 100, 100, 0, 0), (3, 50, 100, 0, 1), (3, 0, 200, 1, 0), (6, 100, 200, 2, 0), (6, 50, 100, 0, 2)]
+    {
+        let mut world = World::new(desired, minimum, maximum);
+        world.settle();
+        world.observed.recent_events.clear();
+        let host = drain_first(&mut world);
+        let plan = world.plan();
+        let case = format!("{desired} at {minimum} to {maximum} %");
+        assert_eq!((World::starts(&plan), World::stops(&plan)), (starts, stops), "{case}");
+        assert_eq!(plan.steps.contains(&Step::Say { message: words::STUCK.into() }), starts + stops == 0, "{case}");
+        if starts + stops == 0 {
+            assert_eq!(on(&world, &host), 1, "{case}: it serves on");
+            continue;
+        }
+        world.settle();
+        assert_eq!(on(&world, &host), 0, "{case}");
+        assert_eq!(world.observed.tasks.len(), usize::try_from(desired).unwrap());
+        assert_eq!(world.observed.primary().unwrap().rollout_state, RolloutState::Completed, "{case}: no deployment is made of it");
+    }
+}
+
+#[test]
+fn what_does_not_run_yet_leaves_a_draining_host_at_once() {
+    let mut world = World::new(3, 100, 200);
+    world.plan();
+    let host = drain_first(&mut world);
+    let plan = world.plan();
+    assert_eq!((World::starts(&plan), World::stops(&plan)), (1, 1));
+    assert_eq!(on(&world, &host), 0);
+}
+
+#[test]
+fn a_host_that_is_active_again_keeps_what_still_runs_there() {
+    let mut world = World::new(3, 100, 200);
+    world.settle();
+    let host = drain_first(&mut world);
+    world.plan();
+    world.set_draining(0, false);
+    world.settle();
+    assert_eq!((on(&world, &host), world.observed.tasks.len()), (1, 3));
+}
+
+#[test]
+fn where_nothing_else_is_a_draining_host_serves_on() {
+    let mut world = World::new(2, 100, 200);
+    world.observed.instances.truncate(1);
+    world.settle();
+    let host = drain_first(&mut world);
+    let plan = world.plan();
+    assert_eq!((World::starts(&plan), World::stops(&plan)), (0, 0), "{plan:?}");
+    assert!(plan.steps.iter().any(|step| matches!(step, Step::Say { message } if message.contains("is not ACTIVE"))), "{plan:?}");
+    assert_eq!(on(&world, &host), 2);
+}
+
+#[test]
+fn tasks_of_many_hosts_lost_at_once_are_waited_for() {
+    let mut world = World::new(3, 100, 200);
+    world.settle();
+    let until = world.now.plus(Duration::from_mins(5));
+    world.observed.braked_until = Some(until);
+    world.set_heard(0, false);
+    world.set_heard(1, false);
+    let plan = world.plan();
+    assert_eq!(plan.steps, [Step::Say { message: words::awaited(2) }]);
+    assert_eq!(plan.again_at, Some(until));
+    assert_eq!(world.plan().steps, [], "said once");
+    // What is asked for by a person is done meanwhile.
+    world.observed.service.desired_count = 4;
+    assert_eq!(World::starts(&world.plan()), 1);
+    world.now = until;
+    assert_eq!(World::starts(&world.plan()), 2);
 }
 
 #[test]

@@ -17,7 +17,11 @@ enum Happening {
     /// To a revision whose tasks stop as soon as they start.
     BadUpdate,
     Stop,
+    /// A host begins to drain, or ends it.
+    Drain(usize),
+    /// A host is not heard any more.
     Lose(usize),
+    /// Every host is heard again.
     Find,
     Nothing,
 }
@@ -30,6 +34,7 @@ fn orderly() -> impl Strategy<Value = Happening> {
         1 => Just(Happening::Update),
         1 => Just(Happening::BadUpdate),
         1 => Just(Happening::Stop),
+        1 => (0..3_usize).prop_map(Happening::Drain),
         2 => Just(Happening::Nothing),
     ]
 }
@@ -90,8 +95,12 @@ impl World {
                 self.bad.insert(self.observed.service.task_definition.revision);
             }
             Happening::Stop => self.ask_to_stop(),
-            Happening::Lose(at) => self.connect(*at, false),
-            Happening::Find => (0..3).for_each(|at| self.connect(at, true)),
+            Happening::Drain(host) => {
+                let draining = self.observed.draining.contains(&self.observed.instances[*host].instance.id);
+                self.set_draining(*host, !draining);
+            }
+            Happening::Lose(host) => self.set_heard(*host, false),
+            Happening::Find => (0..3).for_each(|host| self.set_heard(host, true)),
             Happening::Nothing => {}
         }
     }
@@ -104,12 +113,6 @@ impl World {
         if let Some(of) = self.observed.under_way.as_mut().filter(|_| back).filter(going) {
             of.status = ServiceDeploymentStatus::RollbackRequested;
         }
-    }
-
-    fn connect(&mut self, at: usize, connected: bool) {
-        self.observed.instances[at].instance.agent_connected = connected;
-        let host = self.observed.instances[at].instance.id.clone();
-        self.observed.tasks.iter_mut().filter(|task| task.instance_id.as_ref() == Some(&host)).for_each(|task| task.connected = connected);
     }
 
     /// What tasks hold of each host is what it has, and no port is held twice.
@@ -171,6 +174,7 @@ proptest! {
         // Failures end. What has failed for good stays so until somebody updates.
         world.bad.clear();
         world.happen(&Happening::Find);
+        (0..3).for_each(|host| world.set_draining(host, false));
         world.settle();
         if world.observed.deployments[0].rollout_state == RolloutState::Failed {
             world.update();
