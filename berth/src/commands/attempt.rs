@@ -85,8 +85,8 @@ pub async fn look(session: &Session, arn: &str) -> Result<aws::ServiceDeployment
 
 /// How it stands. Pure.
 pub fn standing(attempt: &aws::ServiceDeployment) -> Standing {
-    let why = || attempt.status_reason.clone().unwrap_or_default();
-    let failed = attempt.deployment_circuit_breaker.as_ref().is_some_and(|breaker| breaker.status == "TRIGGERED");
+    let why = || attempt.status_reason.clone();
+    let failed = attempt.deployment_circuit_breaker.status == "TRIGGERED";
     match attempt.status.as_str() {
         "SUCCESSFUL" => Standing::Completed,
         "ROLLBACK_SUCCESSFUL" => Standing::Ended(Exit::RolledBack, why()),
@@ -114,7 +114,7 @@ pub fn service_of(arn: &str) -> String {
 }
 
 fn progress(session: &Session, name: &str, attempt: &aws::ServiceDeployment, said: &mut String) {
-    let now = format!("{name} {}: {}", attempt.status, attempt.status_reason.as_deref().unwrap_or_default());
+    let now = format!("{name} {}: {}", attempt.status, attempt.status_reason);
     if !session.out.is_json() && !session.out.is_quiet() && *said != now {
         output::remark(&format!("{} {now}", session.now().to_rfc3339()));
         *said = now;
@@ -129,8 +129,8 @@ mod tests {
     fn each_end_has_its_exit_code() {
         let attempt = |status: &str, breaker: &str| aws::ServiceDeployment {
             status: status.into(),
-            status_reason: Some("why".into()),
-            deployment_circuit_breaker: Some(aws::ServiceDeploymentCircuitBreaker { status: breaker.into(), ..Default::default() }),
+            status_reason: "why".into(),
+            deployment_circuit_breaker: aws::ServiceDeploymentCircuitBreaker { status: breaker.into(), ..Default::default() },
             ..Default::default()
         };
         for (status, breaker, expected) in [

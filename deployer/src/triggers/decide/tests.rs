@@ -262,7 +262,7 @@ fn after(view: &View, outcome: &Outcome) -> View {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
     fn every_open_push_gets_one_decision_and_then_there_is_nothing_left(view in views()) {
