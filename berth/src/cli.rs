@@ -164,7 +164,7 @@ mod tests {
             _ => unreachable!(),
         };
         let image = deploy(&["web", "--image", "acme/web:v2", "--no-wait"]);
-        assert!(image.command.is_none() && image.image.service.as_deref() == Some("web") && image.image.no_wait);
+        assert!(image.command.is_none() && image.image.service.as_deref() == Some("web") && image.image.wait.no_wait);
         assert!(deploy(&["approve", "web"]).command.is_some());
     }
 

@@ -105,6 +105,7 @@ fn fate(decision: &Decision, standing: Option<Standing>, wait_approval: bool) ->
         (_, Some(Standing::Completed)) => Fate::Good,
         (_, Some(Standing::UnderWay)) => Fate::Open(format!("is being deployed as {}", decision.task_definition.as_deref().unwrap_or("?"))),
         (_, Some(Standing::Ended(exit, why))) => Fate::Bad(exit, why),
+        (DecisionStatus::Skipped, None) if decision.deployment.is_some() => Fate::Good,
         (DecisionStatus::Waiting, None) if wait_approval => Fate::Open(said()),
         (DecisionStatus::Waiting | DecisionStatus::Held, None) => Fate::Bad(Exit::WaitingForApproval, said()),
         (_, None) => Fate::Bad(Exit::Conflict, said()),

@@ -43,7 +43,7 @@ pub async fn approve(actor: &Actor, id: &str) -> Result<TriggerDecision, Trigger
             let revision = revision::copy(&registered, &primary.images, &[replacement], host, &by, now)?;
             let begun = deploy::register(tx, &mut service, revision, &cause, now).await?;
             let approved = TriggerDecision { status: DecisionStatus::Approved, decided_by: Some(by.clone()), decided_at: now, ..decision };
-            let approved = record::with_deployment(approved, &begun);
+            let approved = record::with_deployment(approved, begun.into());
             record::write(tx, approved.clone(), Some(&by), false, now).await?;
             supersede_older(tx, &approved).await?;
             Ok(approved)

@@ -6,9 +6,10 @@
 //! once a minute, all pushes are looked at.
 
 use super::decide::{self, Decision, Outcome, Verdict};
+use super::deploy;
+use super::record::{self, Brought};
 use super::revision::{self, Replacement};
 use super::view::{self, Current};
-use super::{deploy, record};
 use crate::context::Context;
 use crate::store;
 use identity::Snapshot;
@@ -23,6 +24,9 @@ use std::time::Duration;
 
 /// All pushes are looked at this often, not only those since nothing was undecided.
 const WHOLE_LOOK_PERIOD: Duration = Duration::from_mins(1);
+
+/// Attempts of a service that are looked through for the one that brought what runs.
+const ATTEMPTS_MAX: i64 = 100;
 
 /// What one pass did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -131,18 +135,26 @@ struct Subject<'a> {
 
 async fn write(tx: &mut Tx, current: Current, view: &decide::View, outcome: &Outcome, host: &str, now: Timestamp) -> Result<Done, DbError> {
     let subjects: Vec<Subject> = outcome.decisions.iter().filter_map(|decision| subject(view, decision)).collect();
-    let ran = store::service_deployments::of_service(tx, &current.service.id, 1).await?.pop();
-    let begun = deploy(tx, current, &subjects, host, now).await?;
+    let ran = running(tx, &current).await?;
+    let begun = deploy(tx, current, &subjects, host, now).await?.map(Brought::from);
     for subject in &subjects {
         let deployment = match subject.decision.verdict {
-            Verdict::Take => begun.as_ref(),
-            Verdict::Runs => begun.as_ref().or(ran.as_ref()),
+            Verdict::Take => begun.clone(),
+            Verdict::Runs => begun.clone().or_else(|| Some(ran.clone())),
             _ => None,
         };
         let quiet = matches!(subject.decision.verdict, Verdict::NoMatch(_));
         record::write(tx, row(subject, deployment, now), None, quiet, now).await?;
     }
     Ok(Done { decisions: subjects.len(), deployed: begun.is_some(), again_at: outcome.again_at })
+}
+
+/// What the service runs, and the attempt that brought it.
+async fn running(tx: &mut Tx, current: &Current) -> Result<Brought, DbError> {
+    let primary = &current.primary;
+    let attempts = store::service_deployments::of_service(tx, &current.service.id, ATTEMPTS_MAX).await?;
+    let attempt = attempts.into_iter().find(|attempt| attempt.target == primary.id).map(|attempt| attempt.id);
+    Ok(Brought { deployment: primary.id.clone(), attempt, task_definition: primary.task_definition.clone() })
 }
 
 fn subject<'a>(view: &'a decide::View, decision: &'a Decision) -> Option<Subject<'a>> {
@@ -176,7 +188,7 @@ async fn deploy(
     deploy::register(tx, &mut service, revision, &cause, now).await.map(Some)
 }
 
-fn row(subject: &Subject<'_>, deployment: Option<&ServiceDeployment>, now: Timestamp) -> TriggerDecision {
+fn row(subject: &Subject<'_>, deployment: Option<Brought>, now: Timestamp) -> TriggerDecision {
     let (status, reason, superseded_by) = match subject.decision.verdict.clone() {
         Verdict::Take => (DecisionStatus::Taken, String::new(), None),
         Verdict::Runs => (DecisionStatus::Skipped, record::RUNS_ALREADY.to_owned(), None),

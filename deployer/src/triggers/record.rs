@@ -3,6 +3,7 @@
 use crate::store;
 use model::Timestamp;
 use model::access::{Principal, Resource};
+use model::ids::{DeploymentId, ServiceDeploymentId, TaskDefinitionId};
 use model::service::ServiceDeployment;
 use model::trigger::{DecisionStatus, Push, Trigger, TriggerDecision};
 use platform::db::{DbError, Tx};
@@ -33,12 +34,26 @@ pub fn row(trigger: &Trigger, push: &Push, status: DecisionStatus, reason: Strin
     }
 }
 
-/// The decision with the deployment that it made, or that ran already.
-pub fn with_deployment(decision: TriggerDecision, of: &ServiceDeployment) -> TriggerDecision {
+/// The deployment that a decision made, or that brought already what was pushed.
+#[derive(Debug, Clone)]
+pub struct Brought {
+    pub deployment: DeploymentId,
+    /// The attempt; none for a service that is older than attempts.
+    pub attempt: Option<ServiceDeploymentId>,
+    pub task_definition: TaskDefinitionId,
+}
+
+impl From<ServiceDeployment> for Brought {
+    fn from(of: ServiceDeployment) -> Self {
+        Self { deployment: of.target, attempt: Some(of.id), task_definition: of.to }
+    }
+}
+
+pub fn with_deployment(decision: TriggerDecision, of: Brought) -> TriggerDecision {
     TriggerDecision {
-        deployment: Some(of.target.clone()),
-        service_deployment: Some(of.id.clone()),
-        task_definition: Some(of.to.clone()),
+        deployment: Some(of.deployment),
+        service_deployment: of.attempt,
+        task_definition: Some(of.task_definition),
         ..decision
     }
 }

@@ -95,6 +95,12 @@ async fn what_runs_is_skipped_and_what_failed_is_tried_again() {
         world.pushed("acme/web:again", 1).await;
         world.intake().await;
         assert_eq!((world.history("").await.as_str(), world.primary().await.0.as_str()), ("1 skipped", "web:1"));
+        let skipped = world.v1(&world.admin, "GET", "/api/v1/trigger-decisions", Value::Null).await.ok()["items"][0].clone();
+        assert_eq!(
+            (&skipped["task_definition"], skipped["service_deployment"].is_string()),
+            (&json!("web:1"), true),
+            "what `wait` waits for"
+        );
         for (content, state) in [(2, RolloutState::Failed), (2, RolloutState::InProgress)] {
             world.pushed("acme/web:v2", content).await;
             world.pass(2);
@@ -329,6 +335,27 @@ async fn the_last_push_says_what_became_of_it() {
         assert_eq!(last(&nobody, "repository=acme/web&tag=v2").await.status, StatusCode::FORBIDDEN);
         let puller = world.robot("puller", &[(Role::Pull, Resource::repository("acme/web"))]).await;
         assert_eq!(last(&puller, "repository=acme/web&tag=v2").await.ok()["decisions"], json!([]));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_path_of_the_berth_api_asks_who_you_are() {
+    in_each_world(|world| async move {
+        let (_, document) = world.deployer.v1_router().split_for_parts();
+        let document: Value = serde_json::from_str(&document.to_json().unwrap()).unwrap();
+        let mut seen = 0;
+        for (path, methods) in document["paths"].as_object().unwrap() {
+            for method in methods.as_object().unwrap().keys() {
+                let path = path.replace("{id}", "t-000000000000");
+                for token in ["", "berth_nonsense"] {
+                    let answer = world.v1(token, &method.to_uppercase(), &path, json!({})).await;
+                    assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{method} {path}");
+                }
+                seen += 1;
+            }
+        }
+        assert!(seen >= 14, "{seen} paths");
     })
     .await;
 }
