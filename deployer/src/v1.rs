@@ -1,9 +1,14 @@
-//! The part of `/api/v1` that is about running things: output of tasks, events, containers that nobody knows, lost hosts.
+//! The part of `/api/v1` that is about running things: output of tasks, events, containers that nobody knows, lost hosts, triggers and
+//! approvals.
 
 mod agents;
 mod brakes;
+mod decisions;
 mod events;
 mod logs;
+mod rollbacks;
+mod services;
+mod triggers;
 mod unknown;
 
 use crate::context::Context;
@@ -33,6 +38,16 @@ pub fn router(context: Arc<Context>) -> OpenApiRouter {
         .routes(routes!(unknown::list))
         .routes(routes!(brakes::release))
         .routes(routes!(agents::listener))
+        .routes(routes!(triggers::list, triggers::create))
+        .routes(routes!(triggers::hold))
+        .routes(routes!(triggers::resume))
+        .routes(routes!(triggers::get, triggers::remove))
+        .routes(routes!(triggers::test))
+        .routes(routes!(decisions::list))
+        .routes(routes!(decisions::approve))
+        .routes(routes!(decisions::reject))
+        .routes(routes!(decisions::last_push))
+        .routes(routes!(rollbacks::create))
         .with_state(Api(context))
 }
 
