@@ -239,7 +239,7 @@ pub async fn play() {
     host::docker(&["rmi", "r.example.com/acme/web:v1"]);
 
     let request =
-        LogRequest { id: "log-1".into(), task_id: good.task_id.clone(), container: None, follow: false, tail: None, timestamps: false };
+        LogRequest { id: "log-1".into(), task_id: good.task_id.clone(), container: None, follow: false, tail: None, timestamps: false, since: None };
     *server.log_request.lock().unwrap() = Some(request);
     until("the logs arrive", || !server.logs.lock().unwrap().is_empty()).await;
     assert_eq!(String::from_utf8_lossy(&server.logs.lock().unwrap()), "one\ntwo\n");

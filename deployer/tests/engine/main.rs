@@ -8,5 +8,6 @@ mod lost;
 mod output;
 mod restarts;
 mod running;
+mod seen;
 mod starting;
 mod world;
