@@ -4,9 +4,9 @@
 //! the caller inspects before it concludes anything.
 
 pub mod docker;
-mod meter;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
+mod meter;
 
 pub use meter::{Level, Meter};
 
@@ -151,7 +151,8 @@ pub trait Runtime: Clone + Send + Sync + 'static {
     fn inspect(&self, container: &str) -> impl Future<Output = Result<Option<Found>, RuntimeError>> + Send;
     fn image_exists(&self, image: &str) -> impl Future<Output = Result<bool, RuntimeError>> + Send;
     /// Pulls an image; what is heard of its layers meanwhile goes to `meter`.
-    fn pull(&self, image: &str, credential: Option<PullCredential>, meter: &Meter) -> impl Future<Output = Result<(), RuntimeError>> + Send;
+    fn pull(&self, image: &str, credential: Option<PullCredential>, meter: &Meter)
+    -> impl Future<Output = Result<(), RuntimeError>> + Send;
     fn tag(&self, image: &str, repository: &str, tag: &str) -> impl Future<Output = Result<(), RuntimeError>> + Send;
     /// Makes a container and returns its id.
     fn create(&self, name: &str, body: ContainerCreateBody) -> impl Future<Output = Result<String, RuntimeError>> + Send;

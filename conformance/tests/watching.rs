@@ -61,7 +61,10 @@ async fn a_roll_is_watched_to_its_verdict() -> Result<()> {
     ensure!(again.code == Some(0), "{}{}", again.stdout, again.stderr);
     let lines: Vec<Value> = again.stdout.lines().map(serde_json::from_str).collect::<Result<_, _>>().context("JSON Lines")?;
     let verdict = lines.last().context("a verdict")?;
-    ensure!((&verdict["type"], &verdict["result"], &verdict["exitCode"]) == (&"verdict".into(), &"completed".into(), &0.into()), "{verdict}");
+    ensure!(
+        (&verdict["type"], &verdict["result"], &verdict["exitCode"]) == (&"verdict".into(), &"completed".into(), &0.into()),
+        "{verdict}"
+    );
     Ok(())
 }
 

@@ -68,7 +68,11 @@ pub fn glance(task: &Task) -> TaskGlance {
         stop_code: task.stop_code.map(|code| code.as_str().to_owned()),
         reason: task.stopped_reason.clone(),
         containers: ended
-            .map(|container| ContainerEnd { name: container.name.clone(), exit_code: container.exit_code, reason: container.reason.clone() })
+            .map(|container| ContainerEnd {
+                name: container.name.clone(),
+                exit_code: container.exit_code,
+                reason: container.reason.clone(),
+            })
             .collect(),
     }
 }

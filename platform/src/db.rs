@@ -201,9 +201,7 @@ impl Db {
                     done
                 };
                 // Spawned, so that a caller that goes away does not cut a transaction in the middle.
-                tokio::spawn(write)
-                    .await
-                    .unwrap_or_else(|_| Err(DbError::Other("a write did not end".into()).into()))
+                tokio::spawn(write).await.unwrap_or_else(|_| Err(DbError::Other("a write did not end".into()).into()))
             }
         }
     }

@@ -64,7 +64,15 @@ fn last_lines(text: &str, bytes_max: usize) -> String {
         kept.push(*line);
     }
     if let ([], Some(line)) = (kept.as_slice(), lines.last()) {
-        return line.chars().scan(0, |bytes, c| Some(c).filter(|c| { *bytes += c.len_utf8(); *bytes <= bytes_max })).collect();
+        return line
+            .chars()
+            .scan(0, |bytes, c| {
+                Some(c).filter(|c| {
+                    *bytes += c.len_utf8();
+                    *bytes <= bytes_max
+                })
+            })
+            .collect();
     }
     kept.into_iter().rev().collect()
 }

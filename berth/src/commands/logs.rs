@@ -89,7 +89,8 @@ async fn named_task(session: &Session, args: &LogsArgs) -> Result<Option<(String
 
 /// The running tasks of a service, else the one of it that stopped last.
 async fn of_service(session: &Session, query: &LogQuery, target: &ServiceTarget) -> Result<()> {
-    let running: Vec<aws::Task> = tasks(session, target, "RUNNING").await?.into_iter().filter(|task| task.last_status != "PENDING").collect();
+    let running: Vec<aws::Task> =
+        tasks(session, target, "RUNNING").await?.into_iter().filter(|task| task.last_status != "PENDING").collect();
     if !running.is_empty() {
         return of_tasks(session, query, &running[..running.len().min(TASKS_MAX)]).await;
     }

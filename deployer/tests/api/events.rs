@@ -8,6 +8,7 @@ use deployer::live::{self, STREAMS_OF_ONE_MAX};
 use futures_util::StreamExt as _;
 use identity::operations::grants;
 use model::access::{Resource, Role};
+use platform::db::{DbError, Tx};
 use platform::events::{self, NewEvent};
 use platform::lifecycle::Lifecycle;
 use std::time::Duration;
@@ -99,6 +100,16 @@ async fn write(world: &World, kind: &'static str, subject: &str, count: usize) {
             })
             .await;
     }
+}
+
+/// In one transaction.
+async fn many(tx: &mut Tx, count: usize) -> Result<(), DbError> {
+    for n in 0..count {
+        let (subject, detail) = ("service:default/web".to_owned(), serde_json::Value::Null);
+        let event = NewEvent { kind: "test.many", principal: None, subject, message: n.to_string(), detail };
+        events::append(tx, model::Timestamp::from_secs(1), event).await?;
+    }
+    Ok(())
 }
 
 async fn latest(world: &World) -> i64 {
@@ -245,17 +256,7 @@ async fn a_reader_who_was_too_slow_for_the_channel_misses_nothing() {
         let before = latest(&world).await;
         let mut reader = Reader::open(&world, &world.admin, "kind=test.", None).await;
         // More than the channels hold; nobody reads meanwhile.
-        let change = move |tx: &mut platform::db::Tx| -> futures_util::future::BoxFuture<'_, Result<(), platform::db::DbError>> {
-            Box::pin(async move {
-                for n in 0..1_500 {
-                    let detail = serde_json::Value::Null;
-                    let event = NewEvent { kind: "test.many", principal: None, subject: "service:default/web".into(), message: n.to_string(), detail };
-                    events::append(tx, model::Timestamp::from_secs(1), event).await?;
-                }
-                Ok(())
-            })
-        };
-        world.write(change).await;
+        world.write(|tx| Box::pin(many(tx, 1_500))).await;
         tokio::time::sleep(Duration::from_millis(300)).await;
         let heard = reader.events(1_500).await;
         assert_eq!(ids(&heard), (before + 1..=before + 1_500).collect::<Vec<_>>());

@@ -133,9 +133,10 @@ async fn read_once(session: &Session, id: &str, tail: &mut Tail, printer: Printe
     let mut response = session.v1.stream(&format!("/api/v1/tasks/{id}/logs"), &tail.query()).await?;
     let mut lines = Lines::default();
     loop {
-        let chunk = response.chunk().await.map_err(|error| {
-            Failure::from(ClientError::Unreachable { url: session.context.server.clone(), message: error.to_string() })
-        })?;
+        let chunk = response
+            .chunk()
+            .await
+            .map_err(|error| Failure::from(ClientError::Unreachable { url: session.context.server.clone(), message: error.to_string() }))?;
         let Some(chunk) = chunk else { break };
         lines.push(&chunk);
         while let Some(line) = lines.next_line() {

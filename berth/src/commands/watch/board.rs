@@ -194,13 +194,14 @@ impl Board {
             return false;
         }
         let reason = why(glance);
+        let room = self.failures.len() < FAILURES_MAX;
         let found = self.failures.iter_mut().find(|group| group.reason == reason && group.definition == glance.task_definition);
         match found {
             Some(group) => {
                 group.count += 1;
                 group.task.clone_from(&glance.task);
             }
-            None if self.failures.len() < FAILURES_MAX => self.failures.push(Failures {
+            None if room => self.failures.push(Failures {
                 definition: glance.task_definition.clone(),
                 reason,
                 count: 1,

@@ -292,9 +292,10 @@ fn notes(board: &Board, pen: Pen) -> Vec<String> {
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
+        let full = lines.len() == NOTE_LINES_MAX;
         match lines.last_mut() {
             Some(line) if measure_text_width(line) + measure_text_width(word) < width => *line = format!("{line} {word}"),
-            _ if lines.len() == NOTE_LINES_MAX => break,
+            _ if full => break,
             _ => lines.push(word.to_owned()),
         }
     }
