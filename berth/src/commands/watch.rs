@@ -117,7 +117,7 @@ impl<'a> Watch<'a> {
         let watched = watched.unwrap_or_default();
         let described = service.deployments.iter().find(|deployment| deployment.id == watched);
         let began = described.map_or_else(|| session.now(), |deployment| duration::from_epoch_secs(deployment.created_at));
-        let mut board = Board { service: target.full_name(), watched, began, ..Board::default() };
+        let mut board = Board::new(target.full_name(), watched, began);
         board.see_service(service);
         board.hosts = hosts(session, target).await;
         let news = follow::start(session, query, Some(before.next));

@@ -121,6 +121,11 @@ impl Counts {
 }
 
 impl Board {
+    /// The deployment `watched` of a service, which began at that moment.
+    pub fn new(service: String, watched: String, began: Timestamp) -> Self {
+        Self { service, watched, began, ..Self::default() }
+    }
+
     /// Takes the service as it is described.
     pub fn see_service(&mut self, service: &aws::Service) {
         self.status.clone_from(&service.status);

@@ -6,7 +6,7 @@ use serde_json::json;
 
 /// A board that watches `ecs-svc/2` of web:2 while `ecs-svc/1` of web:1 is replaced.
 pub(in crate::commands::watch) fn board() -> Board {
-    let mut board = Board { service: "default/web".into(), watched: "ecs-svc/2".into(), ..Board::default() };
+    let mut board = Board::new("default/web".into(), "ecs-svc/2".into(), Timestamp::default());
     board.see_service(&service(&[("ecs-svc/2", "PRIMARY", "IN_PROGRESS"), ("ecs-svc/1", "ACTIVE", "COMPLETED")]));
     board
 }
