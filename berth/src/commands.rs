@@ -9,6 +9,7 @@ pub mod context;
 pub mod deploy;
 mod describe;
 pub mod events;
+mod follow;
 pub mod instance;
 pub mod instances;
 pub mod join_token;

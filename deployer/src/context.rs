@@ -28,6 +28,8 @@ pub struct Context {
     pub orders_wake: OrdersWake,
     /// What is known of the connected agents; memory only.
     pub agents: crate::agents::Agents,
+    /// Where streams of events listen.
+    pub live: crate::live::Live,
 }
 
 impl Context {
@@ -50,6 +52,7 @@ impl Context {
             intake_wake: Wake::default(),
             orders_wake: OrdersWake::default(),
             agents: crate::agents::Agents::default(),
+            live: crate::live::Live::default(),
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod decisions;
 pub mod deployments;
 pub mod hosts;
 pub mod instances;
+pub mod log_tails;
 pub mod service_deployments;
 pub mod services;
 pub mod task_definitions;

@@ -1,14 +1,16 @@
-//! `berth deploy`: an image to a service, without a task definition made by hand; and what waits for approval.
+//! `berth deploy`: an image to a service, without a task definition made by hand; a deployment as it goes; and what waits for approval.
 
 use super::describe::{self, ServiceTarget, short};
 use super::rollback::WaitFlags;
 use super::user::segment;
-use super::{attempt, service, trigger};
+use super::{attempt, service, trigger, watch};
+use crate::duration;
 use crate::failure::Result;
 use crate::session::Session;
 use api::aws;
 use api::v1::triggers::{Decision, Reject};
 use clap::{Args, Subcommand};
+use std::time::Duration;
 
 #[derive(Debug, Args)]
 #[command(
@@ -18,6 +20,7 @@ use clap::{Args, Subcommand};
 Examples:
   berth deploy web --image acme/web:v2
   berth deploy prod/web --image acme/web:v2 --container app --no-wait
+  berth deploy watch web
   berth deploy approve web
   berth deploy reject d-3f9a0c1d2e4b --reason 'not on a Friday'
 
@@ -49,6 +52,16 @@ pub struct ImageArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum DeployCommand {
+    /// Show a deployment as it goes, to its end; or how the last one ended
+    #[command(after_help = "\
+Examples:
+  berth deploy watch web
+  berth deploy watch prod/web --timeout 1h
+  berth deploy watch web --json          one JSON object per line, the last one of type \"verdict\"
+
+Exit codes: 0 completed; 5 another deployment took its place; 6 failed and rolled back; 7 failed; 8 still running when the
+time was up; 130 stopped watching with Ctrl-C, which cancels nothing.")]
+    Watch(WatchArgs),
     /// Deploy a push that waits for approval
     #[command(after_help = "\
 Examples:
@@ -71,10 +84,25 @@ Examples:
     },
 }
 
+#[derive(Debug, Args)]
+pub struct WatchArgs {
+    /// NAME, or CLUSTER/NAME
+    pub service: String,
+    #[arg(long, env = "BERTH_CLUSTER")]
+    pub cluster: Option<String>,
+    /// Longest time to watch
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration::parse)]
+    pub timeout: Duration,
+}
+
 pub async fn run(session: &Session, args: DeployArgs) -> Result<()> {
     session.announce();
     match args.command {
         None => image(session, args.image).await,
+        Some(DeployCommand::Watch(args)) => {
+            let target = ServiceTarget::parse(&args.service, args.cluster.as_deref())?;
+            watch::deployment(session, &target, args.timeout).await.map(drop)
+        }
         Some(DeployCommand::Approve { what, wait }) => approve(session, &what, &wait).await,
         Some(DeployCommand::Reject { what, reason }) => reject(session, &what, reason).await,
     }

@@ -5,8 +5,8 @@
 use super::join::event;
 use crate::context::Context;
 use crate::rollout::brake::{self, Hosts, Verdict, Why};
-use crate::store;
 use crate::store::hosts::Brake;
+use crate::{store, task_events};
 use model::Timestamp;
 use model::access::Resource;
 use model::ids::{ClusterName, InstanceId};
@@ -105,6 +105,8 @@ async fn mark_lost(tx: &mut Tx, id: &InstanceId, now: Timestamp) -> Result<Optio
         return Err(DbError::Conflict);
     }
     store::tasks::set_connected(tx, id, false).await?;
+    let tasks = store::tasks::of_instance_unsettled(tx, id).await?;
+    task_events::append(tx, now, &tasks).await?;
     events::append(tx, now, event(&instance, "instance.lost", format!("instance {id} ({}) is lost", instance.name))).await?;
     Ok(Some(instance.cluster))
 }

@@ -4,6 +4,7 @@
 mod approvals;
 mod clusters;
 mod ecr;
+mod events;
 mod every_operation;
 mod images;
 mod rollbacks;

@@ -10,5 +10,6 @@ mod output;
 mod restarts;
 mod rollback;
 mod running;
+mod seen;
 mod starting;
 mod world;
