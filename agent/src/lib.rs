@@ -30,7 +30,7 @@ pub mod reporter;
 mod run;
 pub mod runtime;
 mod sync;
-mod tls;
+pub mod tls;
 
 pub use config::AgentConfig;
 pub use run::{AgentError, join, kept_settings, run};

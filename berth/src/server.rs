@@ -76,7 +76,10 @@ async fn serve(mut args: ServerArgs) -> Result<()> {
     let lifecycle = Lifecycle::new();
     registry.start(&lifecycle);
     deployer.start(&lifecycle);
-    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), db.clone(), |more| registry.register_metrics(more));
+    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), db.clone(), |more| {
+        registry.register_metrics(more);
+        deployer.register_metrics(more);
+    });
     let operations = operations::router(db.clone(), lifecycle.clone(), metrics.clone());
     let routes = public_router(&registry, &deployer, identity, operations);
     let public_tls = public_tls(&config, &authority)?;

@@ -30,6 +30,7 @@ pub struct Context {
     pub agents: crate::agents::Agents,
     /// Where streams of events listen.
     pub live: crate::live::Live,
+    pub metrics: crate::metrics::Metrics,
 }
 
 impl Context {
@@ -53,6 +54,7 @@ impl Context {
             orders_wake: OrdersWake::default(),
             agents: crate::agents::Agents::default(),
             live: crate::live::Live::default(),
+            metrics: crate::metrics::Metrics::default(),
         }
     }
 }

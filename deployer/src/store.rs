@@ -2,9 +2,11 @@
 //!
 //! Rows become the types of `model` here; a row that cannot is [`DbError::Inconsistent`], never a panic.
 
+pub mod changes;
 pub mod clusters;
 pub mod decisions;
 pub mod deployments;
+pub mod held;
 pub mod hosts;
 pub mod instances;
 pub mod log_tails;

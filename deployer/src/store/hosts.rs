@@ -1,6 +1,6 @@
-//! What concerns hosts beside their own rows: which of them drain, the brake of a cluster, and who looks again when a host changes.
+//! What concerns hosts beside their own rows: which of them drain, and the brake of a cluster.
 
-use super::{json, parsed, time, to_json};
+use super::{changes, json, parsed, time, to_json};
 use model::Timestamp;
 use model::ids::{ClusterName, InstanceId};
 use platform::db::{DbError, Tx};
@@ -55,20 +55,8 @@ pub async fn set_brake(tx: &mut Tx, brake: &Brake) -> Result<(), DbError> {
 /// Removes the brake and makes the planner look at what is lost; false when there was none.
 pub async fn release_brake(tx: &mut Tx, cluster: &ClusterName) -> Result<bool, DbError> {
     let done = sqlx::query("delete from brakes where cluster = $1").bind(cluster.to_string()).execute(&mut *tx).await?;
-    sqlx::query("update tasks set version = version + 1 where cluster = $1 and settled = 0 and connected = 0")
-        .bind(cluster.to_string())
-        .execute(tx)
-        .await?;
+    changes::services_with_lost_tasks(tx, cluster).await?;
     Ok(done.rows_affected() > 0)
-}
-
-/// Makes the planner look at the services that have tasks on the instance: something about the instance changed.
-pub async fn touch_tasks(tx: &mut Tx, instance: &InstanceId) -> Result<(), DbError> {
-    sqlx::query("update tasks set version = version + 1 where instance_id = $1 and settled = 0")
-        .bind(instance.to_string())
-        .execute(tx)
-        .await?;
-    Ok(())
 }
 
 /// Instances of the cluster whose agents are heard, and those that have registered once and are not.

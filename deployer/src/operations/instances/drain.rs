@@ -96,7 +96,6 @@ async fn change(tx: &mut Tx, cluster: &ClusterName, id: &InstanceId, status: Ins
         return Err(DbError::Conflict);
     }
     instance.version += 1;
-    store::hosts::touch_tasks(tx, id).await?;
     Ok(Change::Made(instance))
 }
 
