@@ -21,14 +21,14 @@ pub mod ledger;
 mod logs;
 pub mod mapping;
 mod membership;
-mod random;
+pub mod random;
 pub mod record;
 mod relay;
 mod renew;
 pub mod reporter;
 mod run;
 pub mod runtime;
-mod sync;
+pub mod sync;
 mod tls;
 
 pub use config::AgentConfig;

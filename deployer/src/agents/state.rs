@@ -99,6 +99,7 @@ impl Agents {
                 lost.push(id.clone());
             }
         }
+        lost.sort_unstable();
         lost
     }
 
