@@ -21,7 +21,7 @@ pub use progress::Progress;
 use crate::config::{LIST_PERIOD, STARTS_AT_ONCE};
 use crate::diff::{self, Action, Planes, Step};
 use crate::failpoint::Failpoint;
-use crate::ledger::Ledger;
+use crate::ledger::{Changes, Ledger, Writes};
 use crate::record::TaskRecord;
 use crate::reporter::Outbox;
 use crate::runtime::Runtime;
@@ -35,7 +35,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 /// Pause after the ledger could not be written: without it nothing is done.
 const LEDGER_RETRY: Duration = Duration::from_secs(1);
@@ -47,6 +47,7 @@ pub struct Parts<R> {
     pub data_dir: std::path::PathBuf,
     pub planes: Planes,
     pub relay: Arc<RelayAccess>,
+    pub writes: Writes,
     pub failpoint: Option<String>,
 }
 
@@ -80,7 +81,7 @@ pub struct StaleEpoch {
 impl<R: Runtime> Engine<R> {
     /// Reads the ledger; nothing is done before [`run`](Self::run).
     pub fn open(parts: Parts<R>, stopping: CancellationToken) -> io::Result<Arc<Self>> {
-        let (ledger, loaded) = Ledger::open(&parts.data_dir, &parts.planes.current)?;
+        let (ledger, loaded) = Ledger::open(&parts.data_dir, &parts.planes.current, parts.writes)?;
         let failpoint = Failpoint::new(parts.failpoint.as_deref(), &parts.data_dir);
         Ok(Arc::new(Self {
             runtime: parts.runtime,
@@ -102,22 +103,22 @@ impl<R: Runtime> Engine<R> {
 
     /// Runs until the agent stops. No container is stopped by that.
     pub async fn run(self: Arc<Self>) {
-        let watcher = tokio::spawn(watch::follow_events(Arc::clone(&self)));
-        let lister = tokio::spawn(watch::keep_listing(Arc::clone(&self)));
+        // They end with this future, also when it is dropped.
+        let watcher = AbortOnDropHandle::new(tokio::spawn(watch::follow_events(Arc::clone(&self))));
+        let lister = AbortOnDropHandle::new(tokio::spawn(watch::keep_listing(Arc::clone(&self))));
         let mut checks = checks::Checks::default();
         while !self.stopping.is_cancelled() {
             self.pass().await;
             checks.reconcile(&self);
             // Cancel-safe: a permit of `Notify` is kept when the other arm wins.
             tokio::select! {
+                biased;
                 () = self.stopping.cancelled() => break,
                 () = self.wake.notified() => {}
                 () = tokio::time::sleep(LIST_PERIOD) => {}
             }
         }
-        watcher.abort();
-        lister.abort();
-        drop(checks);
+        drop((watcher, lister, checks));
         self.tracker.close();
         self.tracker.wait().await;
     }
@@ -223,17 +224,9 @@ impl<R: Runtime> Engine<R> {
         if batch.is_empty() {
             return Ok(());
         }
-        let (ledger, batch) = (self.ledger.clone(), batch.clone());
-        let write = move || {
-            if let Some(server) = batch.server {
-                ledger.save_server(server)?;
-            }
-            if !batch.records.is_empty() {
-                ledger.save(&batch.records)?;
-            }
-            if batch.forgotten.is_empty() { Ok(()) } else { ledger.remove(&batch.forgotten) }
-        };
-        tokio::task::spawn_blocking(write).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+        let batch = batch.clone();
+        let changes = Changes { server: batch.server, records: batch.records, forgotten: batch.forgotten };
+        self.ledger.write(changes).await
     }
 
     /// Takes the next steps; true when records changed by that, so that another round is due.
@@ -274,6 +267,7 @@ impl<R: Runtime> Engine<R> {
             };
             // Dropping work in the middle is what `kill -9` would do: the next start finds out by label what became of it.
             tokio::select! {
+                biased;
                 () = engine.stopping.cancelled() => return,
                 () = work => {}
             }

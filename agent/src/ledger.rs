@@ -18,10 +18,28 @@ pub struct ServerState {
     pub epoch: i64,
 }
 
+/// Where files are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writes {
+    /// On a thread for what blocks: a disk may take its time.
+    Beside,
+    /// On the spot: for the simulation, where nothing may depend on how fast a thread is.
+    InPlace,
+}
+
+/// What is written in one go.
+#[derive(Debug, Clone, Default)]
+pub struct Changes {
+    pub server: Option<ServerState>,
+    pub records: Vec<TaskRecord>,
+    pub forgotten: Vec<TaskId>,
+}
+
 /// The folder.
 #[derive(Debug, Clone)]
 pub struct Ledger {
     dir: PathBuf,
+    writes: Writes,
 }
 
 /// Everything that was in it at the start.
@@ -33,12 +51,34 @@ pub struct Loaded {
 
 impl Ledger {
     /// The ledger for one control plane: another one's orders are not ours.
-    pub fn open(data_dir: &Path, control_plane: &str) -> io::Result<(Self, Loaded)> {
+    pub fn open(data_dir: &Path, control_plane: &str, writes: Writes) -> io::Result<(Self, Loaded)> {
         let dir = data_dir.join("ledger").join(folder_name(control_plane));
         files::make_private_dir(&dir)?;
-        let ledger = Self { dir };
+        let ledger = Self { dir, writes };
         let loaded = ledger.load()?;
         Ok((ledger, loaded))
+    }
+
+    /// Writes changes; returns when all are on disk.
+    pub async fn write(&self, changes: Changes) -> io::Result<()> {
+        match self.writes {
+            Writes::InPlace => self.write_now(&changes),
+            Writes::Beside => {
+                let ledger = self.clone();
+                let written = tokio::task::spawn_blocking(move || ledger.write_now(&changes));
+                written.await.unwrap_or_else(|error| Err(io::Error::other(error)))
+            }
+        }
+    }
+
+    fn write_now(&self, changes: &Changes) -> io::Result<()> {
+        if let Some(server) = changes.server {
+            self.save_server(server)?;
+        }
+        if !changes.records.is_empty() {
+            self.save(&changes.records)?;
+        }
+        if changes.forgotten.is_empty() { Ok(()) } else { self.remove(&changes.forgotten) }
     }
 
     /// Writes records; returns when all are on disk.
@@ -110,7 +150,7 @@ mod tests {
     #[test]
     fn what_was_saved_is_there_after_any_crash() {
         let dir = tempfile::tempdir().unwrap();
-        let (ledger, loaded) = Ledger::open(dir.path(), "plane").unwrap();
+        let (ledger, loaded) = Ledger::open(dir.path(), "plane", Writes::Beside).unwrap();
         assert!(loaded.records.is_empty());
         let records: Vec<TaskRecord> = (1..4).map(|id| TaskRecord::new(order_of_two(id))).collect();
         ledger.save(&records).unwrap();
@@ -120,11 +160,11 @@ mod tests {
         std::fs::write(ledger.dir.join("task-x.json.part"), b"{").unwrap();
         std::fs::write(ledger.path(&TaskId::from_random(2)), b"{half").unwrap();
 
-        let (again, loaded) = Ledger::open(dir.path(), "plane").unwrap();
+        let (again, loaded) = Ledger::open(dir.path(), "plane", Writes::Beside).unwrap();
         assert_eq!(loaded.server, ServerState { epoch: 7 });
         assert_eq!(loaded.records, [records[2].clone()]);
         assert!(!again.dir.join("task-x.json.part").exists());
-        let (_, other) = Ledger::open(dir.path(), "other plane").unwrap();
+        let (_, other) = Ledger::open(dir.path(), "other plane", Writes::Beside).unwrap();
         assert!(other.records.is_empty(), "another control plane has its own ledger");
     }
 }

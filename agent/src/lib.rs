@@ -22,14 +22,14 @@ mod logs;
 pub mod mapping;
 mod membership;
 mod progress;
-mod random;
+pub mod random;
 pub mod record;
 mod relay;
 mod renew;
 pub mod reporter;
 mod run;
 pub mod runtime;
-mod sync;
+pub mod sync;
 pub mod tls;
 
 pub use config::AgentConfig;

@@ -5,6 +5,7 @@ use crate::config::{AgentConfig, HostSettings};
 use crate::diff::Planes;
 use crate::engine::{Engine, Parts, RelayAccess};
 use crate::join::{self, JoinError};
+use crate::ledger::Writes;
 use crate::logs::Logs;
 use crate::membership::{self, Membership};
 use crate::runtime::docker::DockerRuntime;
@@ -139,6 +140,7 @@ async fn serve(
         data_dir: config.data_dir.clone(),
         planes: Planes { current: membership.control_plane_id.clone(), former: membership.former_control_planes.clone() },
         relay: Arc::clone(&access),
+        writes: Writes::Beside,
         failpoint: config.failpoint.clone(),
     };
     let engine = Engine::open(parts, session.clone()).map_err(in_data_dir)?;

@@ -25,7 +25,7 @@ const HEARTBEAT_MS_MAX: u64 = 60_000;
 
 /// Why the conversation ended.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Ended {
+pub enum Ended {
     /// There is a newer certificate to go on with.
     Renewed,
     /// The server does not take this certificate any more, and there is a join token to try.
@@ -35,7 +35,7 @@ pub(crate) enum Ended {
 }
 
 /// What the conversation is about.
-pub(crate) struct Sync<R, S> {
+pub struct Sync<R, S> {
     pub config: AgentConfig,
     pub control_plane: String,
     pub engine: Arc<Engine<R>>,

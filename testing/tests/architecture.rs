@@ -18,14 +18,16 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("agent", &["model", "api"]),
     ("berth", &["model", "api", "platform", "identity", "registry", "deployer", "agent"]),
     ("testing", &[]),
+    // Brings both sides together in one process, to play them against each other. Nothing depends on it.
+    ("simulation", &["model", "api", "platform", "identity", "deployer", "agent"]),
     ("conformance", &["testing"]),
     ("bench", &["model", "api", "agent", "testing", "conformance"]),
 ];
 
 /// Crates from outside that only these of ours may use, directly or through others.
 const ONLY_USED_BY: &[(&str, &[&str])] = &[
-    ("sqlx", &["platform", "identity", "registry", "deployer", "berth", "testing", "conformance", "bench"]),
-    ("bollard", &["agent", "berth", "bench"]),
+    ("sqlx", &["platform", "identity", "registry", "deployer", "berth", "testing", "conformance", "bench", "simulation"]),
+    ("bollard", &["agent", "berth", "bench", "simulation"]),
 ];
 
 struct Workspace {

@@ -270,6 +270,7 @@ async fn tag_readably<R: Runtime>(engine: &Engine<R>, image: &ResolvedImage, nam
 async fn cancellable<T>(cancel: &CancellationToken, work: impl Future<Output = T>) -> Result<T, ImageError> {
     // Dropping a pull is safe: Docker keeps the layers it has, and the next pull goes on from there.
     tokio::select! {
+        biased;
         () = cancel.cancelled() => Err(ImageError::Cancelled),
         done = work => Ok(done),
     }

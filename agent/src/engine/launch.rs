@@ -56,6 +56,7 @@ pub(super) async fn launch<R: Runtime>(engine: &Engine<R>, task: &TaskId, cancel
         Err(LaunchError::Engine(error)) => {
             tracing::warn!(task.id = %task, "task {task} waits: {error}");
             tokio::select! {
+                biased;
                 () = cancel.cancelled() => {}
                 () = tokio::time::sleep(ENGINE_RETRY) => {}
             }

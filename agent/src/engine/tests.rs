@@ -31,6 +31,7 @@ fn live(docker: &FakeDocker, dir: &Path) -> Life {
         data_dir: dir.to_owned(),
         planes: Planes { current: "plane".into(), former: vec!["former".into()] },
         relay: RelayAccess::new(4000),
+        writes: Writes::Beside,
         failpoint: None,
     };
     let engine = Engine::open(parts, stop.clone()).unwrap();

@@ -60,6 +60,7 @@ pub(super) async fn keep_listing<R: Runtime>(engine: Arc<Engine<R>>) {
         let pause = if reachable { LIST_PERIOD } else { RECONNECT_MAX };
         // Cancel-safe: a permit of `Notify` is kept when the other arm wins.
         tokio::select! {
+            biased;
             () = engine.list_wanted.notified() => {}
             () = tokio::time::sleep(pause) => {}
         }

@@ -4,6 +4,7 @@ use super::*;
 use crate::client::{Code, Refusal};
 use crate::diff::Planes;
 use crate::engine::{Parts, RelayAccess};
+use crate::ledger::Writes;
 use crate::record::tests::order_of_two;
 use crate::reporter;
 use crate::runtime::fake::FakeDocker;
@@ -153,6 +154,7 @@ fn start(server: &Lossy, can_rejoin: bool) -> Agent {
         data_dir: dir.path().to_owned(),
         planes: Planes { current: "plane".into(), former: Vec::new() },
         relay: RelayAccess::new(1),
+        writes: Writes::Beside,
         failpoint: None,
     };
     let engine = Engine::open(parts, stop.clone()).unwrap();

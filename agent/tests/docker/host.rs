@@ -70,6 +70,7 @@ impl Host {
             data_dir: self.dir.path().to_owned(),
             planes: Planes { current: self.plane.clone(), former: Vec::new() },
             relay: RelayAccess::new(1),
+            writes: agent::ledger::Writes::Beside,
             failpoint: None,
         };
         let engine = Engine::open(parts, stop.clone()).unwrap();

@@ -102,6 +102,7 @@ impl Agents {
                 lost.push(id.clone());
             }
         }
+        lost.sort_unstable();
         lost
     }
 
