@@ -190,11 +190,13 @@ fn config(epoch: i64) -> DeployerConfig {
         own_hosts: vec!["127.0.0.1:5000".into()],
         image_host: "127.0.0.1:5000".into(),
         public_url: "http://127.0.0.1:5000".into(),
+        agent_url: "https://127.0.0.1:5001".into(),
         control_plane_id: CONTROL_PLANE.into(),
         epoch,
         // A poll answers at once; the world holds it until there is news or the heartbeat is over.
         heartbeat: Duration::ZERO,
         lease: LEASE,
+        brake: Duration::ZERO,
         healthy_after: HEALTHY_AFTER,
     }
 }
