@@ -21,15 +21,12 @@ pub fn decide(observed: &Observed, primary: &Deployment) -> Option<Vec<Step>> {
     let reason = reason.to_owned();
     let wanted = by == FailedBy::Request || (observed.service.circuit_breaker.rollback && !is_rolling_back(observed));
     let mut said = vec![said];
-    let step = match observed.way_back.as_ref().filter(|_| wanted) {
-        Some(back) => {
-            said.push(words::rolling_back(&back.id));
-            Step::RollBack { to: back.id.clone(), reason, by }
-        }
-        None => {
-            said.extend(wanted.then(|| words::NO_WAY_BACK.to_owned()));
-            Step::Fail { reason, by }
-        }
+    let step = if let Some(back) = observed.way_back.as_ref().filter(|_| wanted) {
+        said.push(words::rolling_back(&back.id));
+        Step::RollBack { to: back.id.clone(), reason, by }
+    } else {
+        said.extend(wanted.then(|| words::NO_WAY_BACK.to_owned()));
+        Step::Fail { reason, by }
     };
     Some(std::iter::once(step).chain(said.into_iter().map(|message| Step::Say { message })).collect())
 }
@@ -44,10 +41,10 @@ fn failed_by(observed: &Observed, primary: &Deployment) -> Option<FailedBy> {
         return None;
     }
     let requested = observed.under_way.as_ref().is_some_and(|of| of.status == ServiceDeploymentStatus::RollbackRequested);
-    match requested {
-        true => Some(FailedBy::Request),
-        false => breaker::trips(&observed.service, primary).then_some(FailedBy::CircuitBreaker),
+    if requested {
+        return Some(FailedBy::Request);
     }
+    breaker::trips(&observed.service, primary).then_some(FailedBy::CircuitBreaker)
 }
 
 fn is_rolling_back(observed: &Observed) -> bool {

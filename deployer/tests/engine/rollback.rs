@@ -107,7 +107,7 @@ async fn the_first_deployment_fails_where_it_stands_and_starts_nothing() {
             world.advance(Duration::from_secs(2));
         }
         world.settle().await;
-        world.advance(Duration::from_secs(600));
+        world.advance(Duration::from_mins(10));
         world.settle().await;
         assert!(world.tasks(&service).await.is_empty());
         let deployment = world.deployments(&service).await.remove(0);
