@@ -13,7 +13,8 @@ from server import ACCOUNT, ADMIN_KEY, REGION
 ISSUE = {
     "ecs": """CreateCluster DescribeClusters ListClusters DeleteCluster RegisterTaskDefinition DescribeTaskDefinition ListTaskDefinitions
         ListTaskDefinitionFamilies DeregisterTaskDefinition CreateService UpdateService DescribeServices ListServices DeleteService RunTask
-        StopTask DescribeTasks ListTasks ListContainerInstances DescribeContainerInstances""".split(),
+        StopTask DescribeTasks ListTasks ListContainerInstances DescribeContainerInstances ListServiceDeployments
+        DescribeServiceDeployments DescribeServiceRevisions StopServiceDeployment""".split(),
     "ecr": ["GetAuthorizationToken", "CreateRepository", "DescribeRepositories"],
 }
 FOREIGN = {"name": "app", "image": "example.org/foreign:1", "memory": 32}
@@ -30,6 +31,7 @@ class World:
         self.ecs.create_cluster(clusterName=name)
         self.task_definition = self.ecs.register_task_definition(family=name, containerDefinitions=[FOREIGN])["taskDefinition"]
         self.ecs.create_service(cluster=name, serviceName=name, taskDefinition=name, desiredCount=0)
+        self.deployment = self.ecs.list_service_deployments(cluster=name, service=name)["serviceDeployments"][0]
         self.ecr.create_repository(repositoryName=name)
 
 
@@ -73,6 +75,18 @@ def good(world):
         "DescribeServices": (cluster | {"services": [n]}, lambda a: a["services"][0]["serviceArn"] == f"{ARN}:service/{n}/{n}"),
         "ListServices": (cluster, lambda a: a["serviceArns"] == [f"{ARN}:service/{n}/{n}", f"{ARN}:service/{n}/{n}-gone"]),
         "DeleteService": (cluster | {"service": f"{n}-gone"}, lambda a: a["service"]["status"] in ("DRAINING", "INACTIVE")),
+        "ListServiceDeployments": (
+            cluster | {"service": n},
+            lambda a: [d["serviceDeploymentArn"] for d in a["serviceDeployments"]] == [world.deployment["serviceDeploymentArn"]],
+        ),
+        "DescribeServiceDeployments": (
+            {"serviceDeploymentArns": [world.deployment["serviceDeploymentArn"]]},
+            lambda a: a["serviceDeployments"][0]["targetServiceRevision"]["arn"] == world.deployment["targetServiceRevisionArn"],
+        ),
+        "DescribeServiceRevisions": (
+            {"serviceRevisionArns": [world.deployment["targetServiceRevisionArn"]]},
+            lambda a: a["serviceRevisions"][0]["taskDefinition"] == f"{ARN}:task-definition/{n}:1",
+        ),
         # No instance is registered here: the call succeeds and says so. test_running runs some for real.
         "RunTask": (cluster | {"taskDefinition": n}, lambda a: a["tasks"] == [] and a["failures"][0]["reason"]),
         "DescribeTasks": (cluster | {"tasks": ["0" * 32]}, lambda a: a["failures"][0]["reason"] == "MISSING"),
@@ -160,6 +174,29 @@ def bad(world):
         ],
         "ListServices": [(nowhere, no_cluster)] + [(cluster | each, expected) for each, expected in page],
         "DeleteService": [(cluster | {"service": "nowhere"}, "ServiceNotFoundException"), (nowhere | {"service": n}, no_cluster)],
+        "ListServiceDeployments": [
+            (cluster | {"service": "nowhere"}, "ServiceNotFoundException"),
+            (nowhere | {"service": n}, no_cluster),
+            (cluster, invalid),
+            (cluster | {"service": n, "status": ["NONSENSE"]}, invalid),
+        ]
+        + [(cluster | {"service": n} | each, expected) for each, expected in page],
+        "DescribeServiceDeployments": [
+            ({"serviceDeploymentArns": []}, invalid),
+            ({"serviceDeploymentArns": ["nonsense"]}, invalid),
+            ({"serviceDeploymentArns": [f"{ARN}:service-deployment/{n}/{n}/{i:032x}" for i in range(21)]}, invalid),
+        ],
+        "DescribeServiceRevisions": [
+            ({"serviceRevisionArns": []}, invalid),
+            ({"serviceRevisionArns": [f"{ARN}:service-revision/{n}/{n}/letters"]}, invalid),
+        ],
+        "StopServiceDeployment": [
+            ({"serviceDeploymentArn": "nonsense"}, invalid),
+            ({"serviceDeploymentArn": f"{ARN}:service-deployment/{n}/{n}/{'0' * 32}"}, "ServiceDeploymentNotFoundException"),
+            ({"serviceDeploymentArn": world.deployment["serviceDeploymentArn"], "stopType": "ABORT"}, invalid),
+            # The first deployment of a service has nothing before it to go back to, and this one may have ended.
+            ({"serviceDeploymentArn": world.deployment["serviceDeploymentArn"]}, "ConflictException"),
+        ],
         "RunTask": [
             (nowhere | {"taskDefinition": n}, no_cluster),
             (cluster | {"taskDefinition": "nowhere"}, client),
@@ -213,6 +250,9 @@ def denied(world):
         "DescribeServices": lambda a: missing(a) and not a["services"],
         "ListServices": lambda a: a["serviceArns"] == [],
         "DeleteService": denied,
+        "ListServiceDeployments": denied,
+        "DescribeServiceDeployments": lambda a: missing(a) and not a["serviceDeployments"],
+        "DescribeServiceRevisions": lambda a: missing(a) and not a["serviceRevisions"],
         "RunTask": denied,
         "DescribeTasks": lambda a: missing(a) and not a["tasks"],
         "ListTasks": lambda a: a["taskArns"] == [],
@@ -226,8 +266,8 @@ def denied(world):
 
 
 EVERY = [(service, operation) for service, operations in ISSUE.items() for operation in operations]
-# A task that can be stopped needs an agent: test_running stops some, with and without a grant.
-HERE = [(service, operation) for service, operation in EVERY if operation != "StopTask"]
+# What can be stopped needs an agent: test_running stops some, with and without a grant.
+HERE = [(service, operation) for service, operation in EVERY if operation not in ("StopTask", "StopServiceDeployment")]
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Tasks and services that really run, through boto3 and the aws command line: waiters, placement, stops; and who may run which image."""
 
 import json
+import time
 import uuid
 
 import pytest
@@ -212,6 +213,54 @@ def test_a_crashing_task_backs_off_and_each_keeps_its_reason(fleet, ecs, name):
     # Without a pause there would be dozens by now.
     assert len(stopped) < 12
     remove(ecs, name)
+
+
+BREAKER = {"deploymentCircuitBreaker": {"enable": True, "rollback": True}}
+
+
+def attempts(ecs, name):
+    return ecs.list_service_deployments(service=name)["serviceDeployments"]
+
+
+def test_a_crashing_image_is_rolled_back_and_the_clients_of_a_pipeline_can_tell(fleet, ecs, service):
+    ecs.update_service(service=service, deploymentConfiguration=BREAKER)
+    wait_until("COMPLETED", lambda: describe(ecs, service)["deployments"][0]["rolloutState"] == "COMPLETED")
+    before = {task["taskArn"] for task in tasks_of(ecs, service)}
+    image, _ = images.push(fleet, f"conformance/{service}", "crashes", "exit 3")
+    ecs.register_task_definition(family=service, containerDefinitions=[{"name": "app", "image": image, "memory": 32}])
+    began = time.monotonic()
+    made = ecs.update_service(service=service, taskDefinition=f"{service}:2")["service"]["deployments"][0]["id"]
+    over = lambda: attempts(ecs, service)[0]["status"] == "ROLLBACK_SUCCESSFUL"
+    wait_until("the rollback", over)
+    took = time.monotonic() - began
+    ecs.get_waiter("services_stable").wait(services=[service], WaiterConfig=QUICK)
+    described = describe(ecs, service)
+    # What GitHub's deploy action looks for after its wait: the deployment that it made is not there any more.
+    assert made not in [deployment["id"] for deployment in described["deployments"]]
+    assert described["taskDefinition"].endswith(f"{service}:1") and described["deployments"][0]["rolloutState"] == "COMPLETED"
+    assert {task["taskArn"] for task in tasks_of(ecs, service)} == before, "no old task was stopped"
+    event(ecs, service, f"(deployment {made}) deployment failed: tasks failed to start.")
+    event(ecs, service, "rolling back to deployment ecs-svc/")
+    # What terraform looks at.
+    found = next(a for a in attempts(ecs, service) if made.removeprefix("ecs-svc/") in a["targetServiceRevisionArn"])
+    whole = ecs.describe_service_deployments(serviceDeploymentArns=[found["serviceDeploymentArn"]])["serviceDeployments"][0]
+    assert whole["deploymentCircuitBreaker"]["status"] == "TRIGGERED" and whole["deploymentCircuitBreaker"]["failureCount"] >= 3, whole
+    assert took <= 10, f"rolled back after {took:.1f} s"
+
+
+def test_stop_service_deployment_goes_back(fleet, ecs, service):
+    wait_until("COMPLETED", lambda: describe(ecs, service)["deployments"][0]["rolloutState"] == "COMPLETED")
+    first = describe(ecs, service)["deployments"][0]["id"]
+    ecs.update_service(service=service, forceNewDeployment=True)
+    arn = attempts(ecs, service)[0]["serviceDeploymentArn"]
+    _, key = fleet.user()
+    with pytest.raises(ClientError, match="AccessDeniedException"):
+        fleet.client("ecs", key).stop_service_deployment(serviceDeploymentArn=arn)
+    ecs.stop_service_deployment(serviceDeploymentArn=arn, stopType="ROLLBACK")
+    wait_until("the rollback", lambda: attempts(ecs, service)[0]["status"] == "ROLLBACK_SUCCESSFUL")
+    assert [deployment["id"] for deployment in describe(ecs, service)["deployments"]] == [first]
+    with pytest.raises(ClientError, match="ConflictException"):
+        ecs.stop_service_deployment(serviceDeploymentArn=arn)
 
 
 def test_scaling_down_keeps_the_rest(ecs, service):

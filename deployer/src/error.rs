@@ -20,6 +20,7 @@ pub enum Code {
     RepositoryAlreadyExistsException,
     RepositoryNotFoundException,
     SerializationException,
+    ServiceDeploymentNotFoundException,
     ServiceNotActiveException,
     ServiceNotFoundException,
     UnknownOperationException,

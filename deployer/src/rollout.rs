@@ -16,6 +16,7 @@ pub mod observed;
 pub mod pass;
 pub mod plan;
 pub mod run;
+pub mod verdict;
 mod words;
 
 pub use cleanup::run as cleanup;

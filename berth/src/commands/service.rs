@@ -17,6 +17,9 @@ use api::aws;
 use clap::{Args, Subcommand};
 use std::time::Duration;
 
+/// Attempts that `show` lists.
+const ATTEMPTS_SHOWN: i64 = 5;
+
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  berth services\n  berth services --cluster prod --json\n  berth services -q")]
 pub struct ListArgs {
@@ -212,11 +215,32 @@ async fn show(session: &Session, target: &ServiceTarget) -> Result<()> {
     for deployment in &service.deployments {
         pairs.push(("deployment", deployment_line(deployment)));
     }
+    for attempt in attempts(session, target).await? {
+        pairs.push(("history", attempt_line(&attempt, now)));
+    }
     for event in service.events.iter().take(10) {
         pairs.push(("event", format!("{}  {}", duration::ago(duration::from_epoch_secs(event.created_at), now), event.message)));
     }
     session.out.details(&service.service_arn, &pairs, &value);
     Ok(())
+}
+
+/// The last attempts to bring the service to a revision, newest first.
+async fn attempts(session: &Session, target: &ServiceTarget) -> Result<Vec<aws::ServiceDeploymentBrief>> {
+    let request = aws::ListServiceDeploymentsRequest {
+        cluster: target.cluster.clone(),
+        service: target.name.clone(),
+        max_results: Some(ATTEMPTS_SHOWN),
+        ..Default::default()
+    };
+    Ok(session.call(&request).await?.service_deployments)
+}
+
+/// `2m ago  ecs-svc/123 SUCCESSFUL: user:alice updated the service.`
+fn attempt_line(attempt: &aws::ServiceDeploymentBrief, now: model::Timestamp) -> String {
+    let ago = duration::ago(duration::from_epoch_secs(attempt.created_at), now);
+    let (id, status) = (short(&attempt.target_service_revision_arn), &attempt.status);
+    format!("{ago}  ecs-svc/{id} {status}: {}", attempt.status_reason)
 }
 
 fn deployment_line(deployment: &aws::Deployment) -> String {

@@ -5,7 +5,8 @@ use super::error::Refusal;
 use super::join::event;
 use super::merge::merge;
 use crate::context::Context;
-use crate::rollout::{backoff, failures};
+use crate::rollout::backoff::{self, End};
+use crate::rollout::failures;
 use crate::store;
 use crate::store::unknown::UnknownRow;
 use api::agent::{REPORTS_MAX, ReportRequest, ReportResponse, TaskReport, UnknownContainer};
@@ -94,9 +95,13 @@ async fn write_task(
     }
     let settled = after.last_status == TaskStatus::Stopped;
     let ordered = backoff::was_ordered(&before);
+    if before.healthy_at.is_none() && after.healthy_at.is_some() {
+        failures::proven(tx, &after, now).await?;
+    }
     // Counted as soon as it leaves, so that the wait stands before the planner thinks of a replacement.
     if before.last_status <= TaskStatus::Running && after.last_status > TaskStatus::Running {
-        failures::record(tx, &after, ordered, now, healthy_after).await?;
+        let end = if ordered { End::Ordered } else { End::Itself };
+        failures::record(tx, &after, end, now, healthy_after).await?;
     }
     if settled && !ordered {
         failures::say(tx, &after, now).await?;

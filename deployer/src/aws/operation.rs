@@ -3,6 +3,7 @@
 use crate::aws::fields::Field;
 use crate::error::{Code, EcsError};
 use crate::operations::call::Call;
+use crate::operations::services::deployments;
 use crate::operations::{clusters, ecr, instances, services, task_definitions, tasks};
 use api::aws::{self, Api, Request};
 use futures_util::future::BoxFuture;
@@ -46,6 +47,10 @@ pub const OPERATIONS: &[Operation] = &[
     operation!(DescribeServicesRequest, services::DESCRIBE, services::describe),
     operation!(ListServicesRequest, services::LIST, services::list),
     operation!(DeleteServiceRequest, services::delete::FIELDS, services::delete::delete),
+    operation!(ListServiceDeploymentsRequest, deployments::LIST, deployments::list),
+    operation!(DescribeServiceDeploymentsRequest, deployments::DESCRIBE, deployments::describe),
+    operation!(DescribeServiceRevisionsRequest, deployments::revisions::FIELDS, deployments::revisions::describe),
+    operation!(StopServiceDeploymentRequest, deployments::stop::FIELDS, deployments::stop::stop),
     operation!(RunTaskRequest, tasks::run::FIELDS, tasks::run::run),
     operation!(StopTaskRequest, tasks::stop::FIELDS, tasks::stop::stop),
     operation!(DescribeTasksRequest, tasks::DESCRIBE, tasks::describe),

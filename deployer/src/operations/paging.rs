@@ -22,6 +22,8 @@ pub struct Limits {
 pub const ECS: Limits = Limits { default: 100, max: 100 };
 /// ECS's limits of ListServices.
 pub const SERVICES: Limits = Limits { default: 10, max: 100 };
+/// ECS's limits of ListServiceDeployments.
+pub const SERVICE_DEPLOYMENTS: Limits = Limits { default: 20, max: 100 };
 /// ECR's limits.
 pub const ECR: Limits = Limits { default: 100, max: 1000 };
 

@@ -1,7 +1,9 @@
 //! How requests name things: short name or ARN. Pure.
 
 use crate::error::{Code, EcsError};
-use model::ids::{ClusterName, Family, InstanceId, ServiceName, TaskDefinitionId, TaskId, arn_resource, short_name};
+use model::ids::{
+    ClusterName, DeploymentId, Family, InstanceId, ServiceDeploymentId, ServiceName, TaskDefinitionId, TaskId, arn_resource, short_name,
+};
 
 /// The cluster that is named; `default` when none is.
 pub fn cluster(text: Option<&str>) -> Result<ClusterName, EcsError> {
@@ -24,6 +26,37 @@ pub fn instance(text: &str, cluster: &ClusterName) -> Result<InstanceId, EcsErro
     within(text, "container-instance", cluster)?
         .parse()
         .map_err(|_| EcsError::invalid("Identifier is not a container instance: name it by its 32 hex digits or its ARN."))
+}
+
+/// Something of a service, named by its ARN.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OfService<T> {
+    pub cluster: ClusterName,
+    pub service: ServiceName,
+    pub id: T,
+}
+
+/// `arn:…:service-deployment/CLUSTER/SERVICE/ID`
+pub fn service_deployment(arn: &str) -> Result<OfService<ServiceDeploymentId>, EcsError> {
+    of_service(arn, "service-deployment", |id| id.parse().ok())
+}
+
+/// `arn:…:service-revision/CLUSTER/SERVICE/DIGITS`
+pub fn service_revision(arn: &str) -> Result<OfService<DeploymentId>, EcsError> {
+    let digits = |id: &str| !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit());
+    of_service(arn, "service-revision", |id| digits(id).then(|| DeploymentId(id.to_owned())))
+}
+
+fn of_service<T>(arn: &str, kind: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<OfService<T>, EcsError> {
+    let refuse = || EcsError::invalid(format!("Invalid identifier: `{}` is not the ARN of a {kind}.", clip(arn)));
+    let rest = arn_resource(arn, kind).map_err(|_| refuse())?;
+    let (cluster, rest) = rest.split_once('/').ok_or_else(refuse)?;
+    let (service, id) = rest.split_once('/').ok_or_else(refuse)?;
+    Ok(OfService {
+        cluster: cluster.parse().map_err(|_| refuse())?,
+        service: service.parse().map_err(|_| refuse())?,
+        id: parse(id).ok_or_else(refuse)?,
+    })
 }
 
 /// The short name in `text`; of an ARN that says its cluster, only when that is `cluster`.

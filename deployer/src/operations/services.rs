@@ -4,6 +4,7 @@ pub mod circuit_breaker;
 pub mod create;
 pub mod delete;
 pub mod deployment;
+pub mod deployments;
 pub mod settings;
 pub mod update;
 pub mod view;

@@ -166,6 +166,7 @@ pub async fn find(tx: &mut Tx, reference: &TaskDefinitionReference) -> Result<Op
 /// The revision that is named, when something new may start from it.
 pub async fn find_active(call: &Call, text: &str) -> Result<Registered, EcsError> {
     let reference = references::task_definition(text)?;
+    call.require(Role::View, &Resource::family(reference.family().as_str()))?;
     let registered =
         find(&mut *call.context.db.read().await?, &reference).await?.ok_or_else(|| EcsError::client("TaskDefinition not found."))?;
     match registered.status {

@@ -1,15 +1,17 @@
 //! Writes a plan in one transaction, if what it was made from still stands: the service and each instance that got a task are
 //! guarded by their versions. Nothing is written otherwise, and the next pass plans again.
 
-use super::backoff::Ending;
+mod outcome;
+
+use super::backoff::{End, Ending};
 use super::observe::{SERVICE_EVENT, subject};
 use super::observed::{Observed, Step};
 use super::{failures, words};
 use crate::context::Context;
 use crate::store;
 use model::Timestamp;
-use model::ids::{InstanceId, TaskId};
-use model::service::{Deployment, DeploymentStatus, RolloutState, ServiceStatus};
+use model::ids::{DeploymentId, InstanceId, TaskId};
+use model::service::Deployment;
 use model::task::{ContainerState, DesiredStatus, HealthStatus, StopCode, Task, TaskStatus};
 use platform::db::{DbError, Tx, WriteError};
 use platform::events::{self, NewEvent};
@@ -102,18 +104,17 @@ impl Work {
                 }
                 Step::Refuse { reason } => {
                     store::tasks::insert(tx, &self.refused_task(id, reason)).await?;
-                    failures::count(tx, &self.primary.id, Ending::Failed, self.now).await?;
+                    failures::count(tx, &self.primary.id, End::Itself, Ending::Failed, self.now).await?;
                 }
                 Step::Stop { task, code, reason } => {
                     if self.stop(tx, task, *code, reason).await? {
                         stopped.push(task.clone());
                     }
                 }
-                Step::Healthy { task } => store::tasks::mark_healthy(tx, task, self.now).await?,
-                Step::ResetFailures => self.change_primary(tx, |primary| primary.consecutive_failures = 0).await?,
-                Step::Complete => self.complete(tx).await?,
-                Step::Deactivate => self.retire(tx, |_| true).await?,
+                Step::Healthy { task } => self.mark_healthy(tx, task).await?,
+                Step::ResetFailures => self.change(tx, &self.primary.id, |primary| primary.consecutive_failures = 0).await?,
                 Step::Say { .. } => {}
+                outcome => self.end(tx, outcome).await?,
             }
         }
         self.say(tx, &started, &stopped).await
@@ -121,11 +122,7 @@ impl Work {
 
     /// Service and instances are as they were observed, and are claimed for this plan.
     async fn guard(&self, tx: &mut Tx) -> Result<(), ApplyError> {
-        let mut service = self.observed.service.clone();
-        if self.steps.contains(&Step::Deactivate) {
-            service.status = ServiceStatus::Inactive;
-        }
-        let mut claimed = store::services::update(tx, &service).await?;
+        let mut claimed = store::services::update(tx, &self.service()).await?;
         let chosen: BTreeSet<&InstanceId> =
             self.steps.iter().filter_map(|step| if let Step::Start { instance } = step { Some(instance) } else { None }).collect();
         for candidate in self.observed.instances.iter().filter(|candidate| chosen.contains(&candidate.instance.id)) {
@@ -194,37 +191,24 @@ impl Work {
     async fn stop(&self, tx: &mut Tx, id: &TaskId, code: StopCode, reason: &str) -> Result<bool, DbError> {
         let ordered = store::tasks::update_desired(tx, id, DesiredStatus::Stopped, code, reason.to_owned(), self.now).await?;
         if let Some(task) = self.task(id).filter(|_| ordered && reason == words::UNHEALTHY) {
-            failures::record(tx, task, false, self.now, self.healthy_after).await?;
+            failures::record(tx, task, End::Unhealthy, self.now, self.healthy_after).await?;
         }
         Ok(ordered)
     }
 
-    /// The PRIMARY is what runs, whole and healthy; the others are history.
-    async fn complete(&self, tx: &mut Tx) -> Result<(), DbError> {
-        self.change_primary(tx, |primary| {
-            primary.rollout_state = RolloutState::Completed;
-            primary.rollout_state_reason = format!("ECS deployment {} completed.", primary.id);
-        })
-        .await?;
-        self.retire(tx, |deployment| deployment.status != DeploymentStatus::Primary).await
-    }
-
-    async fn retire(&self, tx: &mut Tx, which: impl Fn(&Deployment) -> bool) -> Result<(), DbError> {
-        for deployment in self.observed.deployments.iter().filter(|deployment| which(deployment)) {
-            if let Some(mut deployment) = store::deployments::get(tx, &deployment.id).await? {
-                deployment.status = DeploymentStatus::Inactive;
-                deployment.updated_at = self.now;
-                store::deployments::update(tx, &deployment).await?;
-            }
+    async fn mark_healthy(&self, tx: &mut Tx, id: &TaskId) -> Result<(), DbError> {
+        store::tasks::mark_healthy(tx, id, self.now).await?;
+        match self.task(id) {
+            Some(task) => failures::proven(tx, task, self.now).await,
+            None => Ok(()),
         }
-        Ok(())
     }
 
-    async fn change_primary(&self, tx: &mut Tx, change: impl Fn(&mut Deployment)) -> Result<(), DbError> {
-        let Some(mut primary) = store::deployments::get(tx, &self.primary.id).await? else { return Ok(()) };
-        change(&mut primary);
-        primary.updated_at = self.now;
-        store::deployments::update(tx, &primary).await
+    async fn change(&self, tx: &mut Tx, id: &DeploymentId, change: impl Fn(&mut Deployment)) -> Result<(), DbError> {
+        let Some(mut deployment) = store::deployments::get(tx, id).await? else { return Ok(()) };
+        change(&mut deployment);
+        deployment.updated_at = self.now;
+        store::deployments::update(tx, &deployment).await
     }
 
     async fn say(&self, tx: &mut Tx, started: &[TaskId], stopped: &[TaskId]) -> Result<(), ApplyError> {

@@ -1,6 +1,8 @@
-//! How long a service waits before it starts another task after tasks failed. Pure; `failures` keeps the count.
+//! What the end of a task says about its deployment: how long the next start waits, and whether the circuit breaker counts it. Pure;
+//! `failures` keeps the counts.
 
 use model::Timestamp;
+use model::service::Deployment;
 use model::task::{DesiredStatus, Task};
 use std::time::Duration;
 
@@ -9,10 +11,21 @@ const FIRST_MS: u64 = 500;
 /// Longest wait.
 const LONGEST: Duration = Duration::from_mins(5);
 
+/// What brought a task to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The control plane wanted it gone, for no fault of its own.
+    Ordered,
+    /// The control plane stopped it, since its health check said no.
+    Unhealthy,
+    /// It stopped by itself, or could not start.
+    Itself,
+}
+
 /// What a task's end says about its deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// Ordered, or after a good life: replaced at once, nothing counted.
+    /// Ordered, or after a good life: replaced at once.
     Fair,
     /// Had counted as healthy, but not for long: the first of these is replaced at once, then they wait like failures.
     ShortLived,
@@ -20,10 +33,10 @@ pub enum Ending {
     Failed,
 }
 
-/// Judges a task that ends now. `ordered` says that the control plane wanted it stopped for no fault of its own.
-pub fn ending(task: &Task, ordered: bool, now: Timestamp, healthy_after: Duration) -> Ending {
+/// Judges a task that ends now.
+pub fn ending(task: &Task, end: End, now: Timestamp, healthy_after: Duration) -> Ending {
     match task.healthy_at {
-        _ if ordered => Ending::Fair,
+        _ if end == End::Ordered => Ending::Fair,
         None => Ending::Failed,
         Some(healthy_at) if now.since(healthy_at) < healthy_after => Ending::ShortLived,
         Some(_) => Ending::Fair,
@@ -33,6 +46,19 @@ pub fn ending(task: &Task, ordered: bool, now: Timestamp, healthy_after: Duratio
 /// Whether the control plane ordered the end of a task that is reported STOPPED.
 pub fn was_ordered(task: &Task) -> bool {
     task.desired_status == DesiredStatus::Stopped
+}
+
+/// Counts one end on its deployment. Tasks that fail together wait together: what fails while the deployment waits already was
+/// started before, and does not make it wait longer.
+pub fn count(deployment: &mut Deployment, end: End, ending: Ending, now: Timestamp) {
+    let failed = i64::from(ending == Ending::Failed || end == End::Unhealthy);
+    deployment.failed_tasks += failed;
+    deployment.breaker_failures += failed;
+    deployment.breaker_consecutive += failed;
+    if ending != Ending::Fair && deployment.not_before <= now {
+        deployment.not_before = now.plus(wait(ending, deployment.consecutive_failures));
+        deployment.consecutive_failures += 1;
+    }
 }
 
 /// The wait before the next start, after `failures` consecutive failures that came before this one.

@@ -1,6 +1,6 @@
 //! The deployment circuit breaker: how many failures are too many, and what counts as one. Pure.
 
-use model::service::{BreakerStatus, BreakerThresholdType, CircuitBreaker, Deployment, Service};
+use model::service::{BreakerStatus, BreakerThresholdType, CircuitBreaker, Deployment, RolloutState, Service};
 
 /// Bounds of `BOUNDED_PERCENT`.
 const BOUNDED_MIN: i64 = 3;
@@ -27,6 +27,15 @@ pub fn failures(breaker: &CircuitBreaker, deployment: &Deployment) -> i64 {
 pub fn trips(service: &Service, deployment: &Deployment) -> bool {
     let breaker = &service.circuit_breaker;
     breaker.enable && failures(breaker, deployment) >= threshold(breaker, service.desired_count)
+}
+
+/// How many failures are left before it trips; 0 when nothing is counted.
+pub fn to_go(service: &Service, deployment: &Deployment) -> usize {
+    let breaker = &service.circuit_breaker;
+    if !breaker.enable || deployment.rollout_state != RolloutState::InProgress {
+        return 0;
+    }
+    usize::try_from(threshold(breaker, service.desired_count) - failures(breaker, deployment)).unwrap_or(0)
 }
 
 /// What the breaker does while a deployment is under way.

@@ -116,6 +116,12 @@ pub fn min_healthy(desired: i64, percent: i64) -> usize {
     usize::try_from((desired.saturating_mul(percent) + 99) / 100).unwrap_or(0)
 }
 
+/// Whether no deployment could move: with all `desired` tasks healthy, none may be started beside them and none may be stopped.
+pub fn is_stuck(desired: i64, minimum_percent: i64, maximum_percent: i64) -> bool {
+    let tasks = usize::try_from(desired).unwrap_or(0);
+    tasks > 0 && max_tasks(desired, maximum_percent) <= tasks && min_healthy(desired, minimum_percent) >= tasks
+}
+
 /// When a task without health check counts as healthy, once it runs.
 pub fn settles_at(task: &Task, healthy_after: Duration) -> Timestamp {
     task.started_at.unwrap_or(task.created_at).plus(healthy_after)
@@ -158,6 +164,25 @@ mod tests {
         }
         for (desired, percent, expected) in [(4, 200, 8), (3, 125, 3), (1, 150, 1), (0, 200, 0)] {
             assert_eq!(max_tasks(desired, percent), expected, "{desired} at {percent} %");
+        }
+    }
+
+    #[test]
+    fn settings_that_let_nothing_move_depend_on_the_count() {
+        for (desired, minimum, maximum, expected) in [
+            (1, 100, 100, true),
+            (1, 100, 199, true),
+            (1, 100, 200, false),
+            (1, 50, 150, true),
+            (1, 0, 100, false),
+            (2, 75, 100, true),
+            (2, 75, 150, false),
+            (3, 100, 125, true),
+            (4, 100, 125, false),
+            (4, 50, 100, false),
+            (0, 100, 100, false),
+        ] {
+            assert_eq!(is_stuck(desired, minimum, maximum), expected, "{desired} {minimum} {maximum}");
         }
     }
 }

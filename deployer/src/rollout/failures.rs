@@ -1,7 +1,7 @@
 //! What the end of a task leaves behind, in the transaction that sees it: the deployment's count, and an event. Called for reports
 //! and for the planner's stops.
 
-use super::backoff::{Ending, ending, wait};
+use super::backoff::{self, End, Ending, ending};
 use super::observe::SERVICE_EVENT;
 use super::words;
 use crate::store;
@@ -13,12 +13,24 @@ use platform::db::{DbError, Tx};
 use platform::events::{self, NewEvent};
 use std::time::Duration;
 
-/// Records what the end of `task` says about its deployment. `ordered`: the control plane wanted it stopped for no fault of its own.
-pub async fn record(tx: &mut Tx, task: &Task, ordered: bool, now: Timestamp, healthy_after: Duration) -> Result<(), DbError> {
+/// Records what the end of `task` says about its deployment.
+pub async fn record(tx: &mut Tx, task: &Task, end: End, now: Timestamp, healthy_after: Duration) -> Result<(), DbError> {
     match &task.deployment_id {
-        Some(deployment) => count(tx, deployment, ending(task, ordered, now, healthy_after), now).await,
+        Some(deployment) => count(tx, deployment, end, ending(task, end, now, healthy_after), now).await,
         None => Ok(()),
     }
+}
+
+/// Records that `task` became healthy: what the circuit breaker counts in a row starts anew.
+pub async fn proven(tx: &mut Tx, task: &Task, now: Timestamp) -> Result<(), DbError> {
+    let Some(id) = &task.deployment_id else { return Ok(()) };
+    let Some(mut deployment) = store::deployments::get(tx, id).await? else { return Ok(()) };
+    if deployment.breaker_consecutive == 0 {
+        return Ok(());
+    }
+    deployment.breaker_consecutive = 0;
+    deployment.updated_at = now;
+    store::deployments::update(tx, &deployment).await
 }
 
 /// Says that the task ended by itself, among the events of its service, or of its cluster when it has none.
@@ -37,15 +49,13 @@ pub async fn say(tx: &mut Tx, task: &Task, now: Timestamp) -> Result<(), DbError
     Ok(())
 }
 
-/// Counts one ending on its deployment: no task starts before the wait is over.
-pub async fn count(tx: &mut Tx, id: &DeploymentId, ending: Ending, now: Timestamp) -> Result<(), DbError> {
-    if ending == Ending::Fair {
+/// Counts one end on its deployment: no task starts before the wait is over.
+pub async fn count(tx: &mut Tx, id: &DeploymentId, end: End, ending: Ending, now: Timestamp) -> Result<(), DbError> {
+    if ending == Ending::Fair && end != End::Unhealthy {
         return Ok(());
     }
     let Some(mut deployment) = store::deployments::get(tx, id).await? else { return Ok(()) };
-    deployment.not_before = deployment.not_before.max(now.plus(wait(ending, deployment.consecutive_failures)));
-    deployment.failed_tasks += i64::from(ending == Ending::Failed);
-    deployment.consecutive_failures += 1;
+    backoff::count(&mut deployment, end, ending, now);
     deployment.updated_at = now;
     store::deployments::update(tx, &deployment).await
 }

@@ -4,6 +4,7 @@ use super::candidates;
 use super::observed::{Observed, Profile};
 use super::pass::Memory;
 use super::plan::wants_instances;
+use super::verdict::wants_way_back;
 use crate::context::Context;
 use crate::{placement, store};
 use identity::Snapshot;
@@ -43,8 +44,11 @@ pub async fn observe(
         deployments.iter().map(|deployment| &deployment.task_definition).chain(tasks.iter().map(|task| &task.task_definition));
     let profiles = profiles(tx, memory, definitions.cloned().collect()).await?;
     let events = events::of_subject(tx, &subject(&service), EVENTS_SEARCHED).await?;
+    let under_way = store::service_deployments::current(tx, &service.id).await?;
     let mut observed = Observed {
         missing_grant: None,
+        under_way,
+        way_back: None,
         recent_events: events.into_iter().filter(|event| event.kind == SERVICE_EVENT).map(|event| event.message).collect(),
         instances: Vec::new(),
         healthy_after: context.config.healthy_after,
@@ -56,6 +60,9 @@ pub async fn observe(
     };
     let Some(primary) = observed.primary().cloned() else { return Ok(observed) };
     observed.missing_grant = missing_grant(snapshot, &observed.service.principal, &primary.images);
+    if wants_way_back(&observed) {
+        observed.way_back = store::deployments::last_completed(tx, &observed.service.id, &primary.id).await?;
+    }
     if wants_instances(&observed, now) {
         let of_primary = |primary: &Deployment, deployment: Option<&model::ids::DeploymentId>| deployment == Some(&primary.id);
         observed.instances = candidates::read(tx, &observed.service.cluster, |deployment, _| of_primary(&primary, deployment)).await?;

@@ -2,9 +2,9 @@
 
 use crate::placement::Candidate;
 use model::Timestamp;
-use model::ids::{InstanceId, TaskDefinitionId, TaskId};
+use model::ids::{DeploymentId, InstanceId, TaskDefinitionId, TaskId};
 use model::instance::Resources;
-use model::service::{Deployment, DeploymentStatus, Service};
+use model::service::{Deployment, DeploymentStatus, Service, ServiceDeployment};
 use model::task::{StopCode, Task};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,6 +15,10 @@ pub struct Observed {
     pub service: Service,
     /// PRIMARY and ACTIVE ones, newest first.
     pub deployments: Vec<Deployment>,
+    /// The service deployment that is under way.
+    pub under_way: Option<ServiceDeployment>,
+    /// The newest COMPLETED deployment other than the PRIMARY. Only read when [`super::verdict::wants_way_back`].
+    pub way_back: Option<Deployment>,
     /// Tasks of the service that are not STOPPED.
     pub tasks: Vec<Task>,
     /// By definition, for the PRIMARY and for every task.
@@ -67,14 +71,38 @@ pub enum Step {
     },
     /// The PRIMARY has been healthy for a while: its back-off starts anew.
     ResetFailures,
+    /// The planner has begun with the service deployment.
+    Begin,
     /// The PRIMARY is COMPLETED, the older deployments are INACTIVE.
     Complete,
+    /// The PRIMARY is FAILED and starts nothing any more.
+    Fail {
+        reason: String,
+        by: FailedBy,
+    },
+    /// The PRIMARY is FAILED and being replaced, by what ran before.
+    RollBack {
+        to: DeploymentId,
+        reason: String,
+        by: FailedBy,
+    },
+    /// An older deployment has nothing left, and nobody would go back to it.
+    Retire {
+        deployment: DeploymentId,
+    },
     /// The last task of a deleted service is gone.
     Deactivate,
     /// A service event, in ECS's words after `(service X) `.
     Say {
         message: String,
     },
+}
+
+/// What ended a deployment before it was COMPLETED.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailedBy {
+    CircuitBreaker,
+    Request,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

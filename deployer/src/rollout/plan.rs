@@ -8,12 +8,12 @@
 
 use super::census::{Census, Counted, Standing, grace_ends_at, settles_at};
 use super::observed::{Observed, Plan, Step};
-use super::words;
+use super::{breaker, verdict, words};
 use crate::placement::scale_in::{Stoppable, choose_stops};
 use crate::placement::{self, Request};
 use model::Timestamp;
 use model::ids::TaskId;
-use model::service::{Deployment, RolloutState, ServiceStatus};
+use model::service::{Deployment, DeploymentStatus, RolloutState, ServiceStatus};
 use model::task::{HealthStatus, StopCode, TaskStatus};
 
 /// Consecutive failures after which the service says that it cannot start its tasks.
@@ -34,9 +34,18 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     }
     let census = Census::of(observed, &primary.id, now);
     mark_healthy(&census, &mut plan);
+    if let Some(steps) = verdict::decide(observed, primary) {
+        // Another deployment is PRIMARY then, or this one starts nothing: the next plan moves the tasks.
+        plan.steps.extend(steps);
+        return plan;
+    }
+    plan.steps.extend(verdict::begin(observed));
     let starts = start(observed, primary, &census, now, &mut plan);
     stop(observed, primary, &census, starts, &mut plan);
     finish(observed, primary, &census, now, &mut plan);
+    if !plan.steps.contains(&Step::Complete) {
+        retire(observed, &census, &mut plan);
+    }
     look_again(observed, primary, &census, now, &mut plan);
     plan
 }
@@ -65,9 +74,7 @@ fn start(observed: &Observed, primary: &Deployment, census: &Census<'_>, now: Ti
         return Starts::default();
     }
     if let Some(reason) = &observed.missing_grant {
-        say_once(observed, &format!("was unable to start a task: {reason}"), plan, |plan| {
-            plan.steps.push(Step::Refuse { reason: reason.clone() });
-        });
+        refuse(observed, primary, reason, missing.min(census.room()), plan);
         plan.look_again(now);
         return Starts::default();
     }
@@ -77,6 +84,14 @@ fn start(observed: &Observed, primary: &Deployment, census: &Census<'_>, now: Ti
         plan.look_again(now);
     }
     Starts { blocked: missing - placed }
+}
+
+/// Says once why no task can start, with a failed task to show; to a circuit breaker each that would have started is one.
+fn refuse(observed: &Observed, primary: &Deployment, reason: &str, wanted: usize, plan: &mut Plan) {
+    let mut refusals = breaker::to_go(&observed.service, primary).min(wanted);
+    let at = plan.steps.len();
+    say_once(observed, &format!("was unable to start a task: {reason}"), plan, |_| refusals = refusals.max(1));
+    plan.steps.splice(at..at, (0..refusals).map(|_| Step::Refuse { reason: reason.to_owned() }));
 }
 
 /// Places up to `wanted` tasks, each seeing the ones before it; returns how many found an instance.
@@ -136,11 +151,12 @@ fn stop_superseded(primary: &Deployment, census: &Census<'_>, plan: &mut Plan) {
     }
 }
 
-/// Unhealthy tasks of the PRIMARY whose replacement is there, and of the others as many as block their own replacement.
+/// Unhealthy tasks of the PRIMARY whose replacement is healthy; where they block their own replacement, one at a time.
 fn stop_unhealthy(census: &Census<'_>, blocked: usize, plan: &mut Plan) -> usize {
     let unhealthy: Vec<_> = census.tasks.iter().filter(|counted| counted.primary && counted.standing == Standing::Unhealthy).collect();
-    let replaced = (census.primary_good() + unhealthy.len()).saturating_sub(census.desired).min(unhealthy.len());
-    let in_the_way = blocked.min(unhealthy.len() - replaced);
+    let replaced = (census.primary_healthy() + unhealthy.len()).saturating_sub(census.desired).min(unhealthy.len());
+    let at_once = usize::from(replaced == 0 && census.leaving() == 0);
+    let in_the_way = blocked.min(unhealthy.len() - replaced).min(at_once);
     for counted in unhealthy.into_iter().take(replaced + in_the_way) {
         plan.steps.push(Step::Stop {
             task: counted.task.id.clone(),
@@ -191,6 +207,17 @@ fn stop_replaced(primary: &Deployment, census: &Census<'_>, plan: &mut Plan) {
     }
 }
 
+/// Older deployments without tasks to which nobody would go back, so that many updates in a row do not pile up. One that stays
+/// keeps `deployments[]` from looking finished before it is.
+fn retire(observed: &Observed, census: &Census<'_>, plan: &mut Plan) {
+    let older: Vec<&Deployment> = observed.deployments.iter().filter(|deployment| deployment.status == DeploymentStatus::Active).collect();
+    let empty = |deployment: &Deployment| census.count(|counted| counted.task.deployment_id.as_ref() == Some(&deployment.id)) == 0;
+    let done = |deployment: &&&Deployment| deployment.rollout_state != RolloutState::Completed && empty(deployment);
+    let stays = usize::from(older.iter().filter(done).count() == older.len());
+    let gone = older.iter().filter(done).skip(stays);
+    plan.steps.extend(gone.map(|deployment| Step::Retire { deployment: deployment.id.clone() }));
+}
+
 fn finish(observed: &Observed, primary: &Deployment, census: &Census<'_>, now: Timestamp, plan: &mut Plan) {
     if plan.moves_tasks() {
         return;
@@ -205,6 +232,7 @@ fn finish(observed: &Observed, primary: &Deployment, census: &Census<'_>, now: T
         return;
     }
     if primary.rollout_state == RolloutState::InProgress {
+        plan.steps.retain(|step| *step != Step::Begin);
         plan.steps.push(Step::Complete);
         plan.steps.push(Step::Say { message: words::completed(&primary.id) });
     }

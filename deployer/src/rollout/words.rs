@@ -9,6 +9,10 @@ pub const IMPAIRED: &str = "is unable to consistently start tasks successfully."
 pub const STUCK: &str = "was unable to stop or start tasks during a deployment because of the service deployment configuration. \
                          Update the minimumHealthyPercent or maximumPercent value and try again.";
 
+pub const FAILED_TO_START: &str = "tasks failed to start.";
+pub const STOP_REQUESTED: &str = "its stop was requested.";
+pub const NO_WAY_BACK: &str = "has no completed deployment to roll back to; no further task starts until it is updated.";
+
 /// The whole event.
 pub fn of_service(service: &impl Display, message: &str) -> String {
     format!("(service {service}) {message}")
@@ -24,6 +28,18 @@ pub fn stopped(tasks: &[TaskId]) -> String {
 
 pub fn completed(deployment: &DeploymentId) -> String {
     format!("(deployment {deployment}) deployment completed.")
+}
+
+pub fn failed(deployment: &DeploymentId) -> String {
+    format!("(deployment {deployment}) deployment failed: {FAILED_TO_START}")
+}
+
+pub fn stopped_by_request(deployment: &DeploymentId) -> String {
+    format!("(deployment {deployment}) deployment failed: {STOP_REQUESTED}")
+}
+
+pub fn rolling_back(deployment: &DeploymentId) -> String {
+    format!("rolling back to deployment {deployment}.")
 }
 
 /// `stoppedReason` of a task that the service does not need any more.

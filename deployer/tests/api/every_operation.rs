@@ -31,6 +31,9 @@ struct Example {
 struct Ids {
     task: String,
     instance: String,
+    /// ARNs of the service deployment under way of the service `rolled`, and of its target.
+    service_deployment: String,
+    service_revision: String,
 }
 
 fn cluster(role: Role) -> (Role, Resource) {
@@ -56,6 +59,7 @@ fn examples() -> Vec<Example> {
     let mut examples = cluster_examples();
     examples.extend(task_definition_examples());
     examples.extend(service_examples());
+    examples.extend(service_deployment_examples());
     examples.extend(task_examples());
     examples.extend(other_examples());
     examples
@@ -149,7 +153,7 @@ fn service_examples() -> Vec<Example> {
         Example {
             operation: "CreateService",
             request: |_| json!({"serviceName": "new", "taskDefinition": "web", "desiredCount": 1}),
-            needs: vec![service(Role::Operate, "new"), pull()],
+            needs: vec![service(Role::Operate, "new"), family(Role::View), pull()],
             denied: Denied::Refused,
             bad: vec![
                 (json!({"taskDefinition": "web", "desiredCount": 1}), INVALID),
@@ -166,7 +170,7 @@ fn service_examples() -> Vec<Example> {
         Example {
             operation: "UpdateService",
             request: |_| json!({"service": "web", "taskDefinition": "web:2", "desiredCount": 2}),
-            needs: vec![service(Role::Deploy, "web"), pull()],
+            needs: vec![service(Role::Deploy, "web"), family(Role::View), pull()],
             denied: Denied::Refused,
             bad: vec![
                 (json!({"service": "unknown", "desiredCount": 1}), "ServiceNotFoundException"),
@@ -194,6 +198,48 @@ fn service_examples() -> Vec<Example> {
             needs: vec![service(Role::Operate, "web")],
             denied: Denied::Refused,
             bad: vec![(json!({"service": "web"}), INVALID), (json!({"service": "unknown"}), "ServiceNotFoundException")],
+        },
+    ]
+}
+
+fn service_deployment_examples() -> Vec<Example> {
+    let unknown = format!("arn:aws:ecs:eu-home-1:123456789012:service-deployment/default/rolled/{}", "f".repeat(32));
+    vec![
+        Example {
+            operation: "ListServiceDeployments",
+            request: |_| json!({"service": "rolled"}),
+            needs: vec![service(Role::View, "rolled")],
+            denied: Denied::Refused,
+            bad: vec![
+                (json!({"service": "none"}), "ServiceNotFoundException"),
+                (json!({"service": "rolled", "maxResults": 0}), INVALID),
+                (json!({"service": "rolled", "status": ["GONE"]}), INVALID),
+            ],
+        },
+        Example {
+            operation: "DescribeServiceDeployments",
+            request: |ids| json!({"serviceDeploymentArns": [ids.service_deployment]}),
+            needs: vec![service(Role::View, "rolled")],
+            denied: Denied::Missing,
+            bad: vec![(json!({"serviceDeploymentArns": []}), INVALID), (json!({"serviceDeploymentArns": ["x"]}), INVALID)],
+        },
+        Example {
+            operation: "DescribeServiceRevisions",
+            request: |ids| json!({"serviceRevisionArns": [ids.service_revision]}),
+            needs: vec![service(Role::View, "rolled")],
+            denied: Denied::Missing,
+            bad: vec![(json!({"serviceRevisionArns": []}), INVALID), (json!({"serviceRevisionArns": ["x"]}), INVALID)],
+        },
+        Example {
+            operation: "StopServiceDeployment",
+            request: |ids| json!({"serviceDeploymentArn": ids.service_deployment}),
+            needs: vec![service(Role::Deploy, "rolled")],
+            denied: Denied::Refused,
+            bad: vec![
+                (json!({"serviceDeploymentArn": "x"}), INVALID),
+                (json!({"serviceDeploymentArn": unknown, "stopType": "ABORT"}), INVALID),
+                (json!({"serviceDeploymentArn": unknown}), "ServiceDeploymentNotFoundException"),
+            ],
         },
     ]
 }
@@ -286,7 +332,13 @@ async fn furnish(world: &World) -> Ids {
     world.ecs("CreateCluster", json!({"clusterName": "empty"})).await.ok();
     let instance = world.instance(1).await.to_string();
     let task = world.task(1, None).await.to_string();
-    Ids { task, instance }
+    world.ecs("CreateService", json!({"serviceName": "rolled", "taskDefinition": "web:1", "desiredCount": 0})).await.ok();
+    world.plan().await;
+    world.pass(1);
+    world.ecs("UpdateService", json!({"service": "rolled", "forceNewDeployment": true})).await.ok();
+    let listed = world.ecs("ListServiceDeployments", json!({"service": "rolled"})).await.ok()["serviceDeployments"][0].clone();
+    let arn = |name: &str| listed[name].as_str().unwrap().to_owned();
+    Ids { task, instance, service_deployment: arn("serviceDeploymentArn"), service_revision: arn("targetServiceRevisionArn") }
 }
 
 fn api_of(name: &str) -> Api {

@@ -5,6 +5,7 @@ mod clusters;
 mod ecr;
 mod every_operation;
 mod images;
+mod service_deployments;
 mod services;
 mod support;
 mod task_definitions;

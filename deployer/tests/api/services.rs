@@ -46,7 +46,8 @@ async fn settings_come_back_as_they_were_given() {
         world.register_web().await;
         let request = json!({
             "serviceName": "web", "taskDefinition": "web:1", "desiredCount": 2, "launchType": "EC2", "schedulingStrategy": "REPLICA",
-            "deploymentConfiguration": {"maximumPercent": 150, "minimumHealthyPercent": 50, "deploymentCircuitBreaker": {"enable": false, "rollback": false}},
+            "deploymentConfiguration": {"maximumPercent": 150, "minimumHealthyPercent": 50, "deploymentCircuitBreaker": {"enable": true, "rollback": true,
+                "resetOnHealthyTask": false, "thresholdConfiguration": {"type": "COUNT", "value": 7}}},
             "placementStrategy": [{"type": "spread", "field": "attribute:ecs.availability-zone"}, {"type": "binpack", "field": "memory"}],
             "placementConstraints": [{"type": "distinctInstance"}], "enableECSManagedTags": true, "propagateTags": "NONE",
             "deploymentController": {"type": "ECS"}, "tags": [{"key": "team", "value": "x"}], "healthCheckGracePeriodSeconds": 7,
@@ -59,6 +60,8 @@ async fn settings_come_back_as_they_were_given() {
             assert_eq!(service[name], request[name], "{name}");
         }
         assert_eq!(service["deploymentConfiguration"]["maximumPercent"], 150);
+        let breaker = "/deploymentConfiguration/deploymentCircuitBreaker";
+        assert_eq!(service.pointer(breaker), request.pointer(breaker));
     })
     .await;
 }
@@ -74,9 +77,11 @@ async fn what_is_not_supported_is_refused_by_name() {
             (json!({"networkConfiguration": {"awsvpcConfiguration": {"subnets": ["x"]}}}), "networkConfiguration"),
             (json!({"enableExecuteCommand": true}), "enableExecuteCommand"),
             (
-                json!({"deploymentConfiguration": {"deploymentCircuitBreaker": {"enable": true, "rollback": true}}}),
-                "deploymentCircuitBreaker.enable",
+                json!({"deploymentConfiguration": {"deploymentCircuitBreaker": {"enable": true, "rollback": true,
+                    "thresholdConfiguration": {"type": "BOUNDED_PERCENT", "value": 101}}}}),
+                "thresholdConfiguration.value",
             ),
+            (json!({"deploymentConfiguration": {"maximumPercent": 150}}), "no deployment of 1 tasks"),
             (json!({"deploymentConfiguration": {"strategy": "BLUE_GREEN"}}), "deploymentConfiguration.strategy"),
             (json!({"placementConstraints": [{"type": "memberOf", "expression": "x"}]}), "memberOf"),
             (json!({"placementStrategy": [{"type": "spread", "field": "rack"}]}), "placementStrategy"),
@@ -112,6 +117,72 @@ async fn an_update_makes_a_new_deployment_only_for_a_definition_or_by_force() {
         world.pass(1);
         let forced = world.ecs("UpdateService", json!({"service": "web", "forceNewDeployment": true})).await.ok();
         assert_ne!(forced["service"]["deployments"][0]["id"], deployments[0]["id"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nothing_but_a_definition_or_force_makes_a_deployment() {
+    in_each_world(|world| async move {
+        let first = world.create_web(2).await["deployments"].clone();
+        for change in [
+            json!({"desiredCount": 3}),
+            json!({"deploymentConfiguration": {"maximumPercent": 150, "minimumHealthyPercent": 50}}),
+            json!({"deploymentConfiguration": {"deploymentCircuitBreaker": {"enable": true, "rollback": true}}}),
+            json!({"placementStrategy": [{"type": "random"}]}),
+            json!({"placementConstraints": [{"type": "distinctInstance"}]}),
+            json!({"healthCheckGracePeriodSeconds": 9}),
+            json!({"enableECSManagedTags": true}),
+            json!({"forceNewDeployment": false}),
+        ] {
+            let mut request = change.clone();
+            request["service"] = json!("web");
+            let service = world.ecs("UpdateService", request).await.ok()["service"].clone();
+            let listed = service["deployments"].as_array().unwrap();
+            assert_eq!((listed.len(), &listed[0]["id"]), (1, &first[0]["id"]), "{change}");
+        }
+        assert_eq!(
+            world.ecs("ListServiceDeployments", json!({"service": "web"})).await.ok()["serviceDeployments"].as_array().unwrap().len(),
+            1
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_scaling_to_where_nothing_could_move_is_done_and_said() {
+    in_each_world(|world| async move {
+        world.create_web(4).await;
+        let settings = json!({"service": "web", "deploymentConfiguration": {"minimumHealthyPercent": 100, "maximumPercent": 125}});
+        world.ecs("UpdateService", settings).await.ok();
+        let scaled = world.ecs("UpdateService", json!({"service": "web", "desiredCount": 3})).await.ok()["service"].clone();
+        assert_eq!(scaled["desiredCount"], 3);
+        let said = scaled["events"][0]["message"].as_str().unwrap();
+        assert!(said.contains("no deployment of 3 tasks"), "{said}");
+        let forced = world.ecs("UpdateService", json!({"service": "web", "forceNewDeployment": true})).await;
+        assert_eq!(forced.refused(), "InvalidParameterException", "it would wait for ever");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn force_resolves_tags_anew_on_the_authority_of_the_caller() {
+    in_each_world(|world| async move {
+        use model::access::{Resource, Role};
+        world.create_web(1).await;
+        let deploy = (Role::Deploy, Resource::service("default", "web"));
+        let token = world.robot("without-pull", std::slice::from_ref(&deploy)).await;
+        let force = json!({"service": "web", "forceNewDeployment": true});
+        assert_eq!(world.call(&token, api::aws::Api::Ecs, "UpdateService", &force).await.refused(), "AccessDeniedException");
+        let moved = world.push("acme/web", "v1", 9);
+        world.pass(1);
+        let token = world.robot("with-pull", &[deploy, (Role::Pull, Resource::repository("acme/web"))]).await;
+        world.call(&token, api::aws::Api::Ecs, "UpdateService", &force).await.ok();
+        let id = world.web_id().await;
+        let mut tx = world.deployer.context().db.read().await.unwrap();
+        let primary = deployer::store::deployments::of_service(&mut tx, &id).await.unwrap().remove(0);
+        assert_eq!(primary.images["app"].digest, Some(moved));
+        assert_eq!(primary.principal.unwrap().to_string(), "robot:with-pull");
     })
     .await;
 }

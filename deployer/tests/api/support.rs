@@ -227,6 +227,39 @@ impl World {
         }
     }
 
+    /// Plans until there is nothing to do.
+    pub async fn plan(&self) {
+        let mut memory = deployer::rollout::pass::Memory::default();
+        for _ in 0..20 {
+            let status = deployer::rollout::pass::run(self.deployer.context(), &mut memory).await.unwrap();
+            if status.changed + status.outdated == 0 {
+                return;
+            }
+        }
+        panic!("the planner does not come to rest");
+    }
+
+    /// All tasks that are to run do so, and long enough to count as healthy; what is to stop has stopped.
+    pub async fn obey(&self) {
+        let service = self.web_id().await;
+        let now = self.now();
+        self.write(move |tx| {
+            let service = service.clone();
+            Box::pin(async move {
+                for mut task in deployer::store::tasks::of_service(tx, &service).await? {
+                    let runs = task.desired_status == DesiredStatus::Running;
+                    task.last_status = if runs { TaskStatus::Running } else { TaskStatus::Stopped };
+                    task.started_at = task.started_at.or(Some(now));
+                    task.stopped_at = (!runs).then_some(now);
+                    deployer::store::tasks::update_observed(tx, &task).await?;
+                }
+                Ok(())
+            })
+        })
+        .await;
+        self.pass(10);
+    }
+
     /// The internal id of the service `web`.
     pub async fn web_id(&self) -> String {
         let mut tx = self.deployer.context().db.read().await.unwrap();

@@ -73,7 +73,8 @@ async fn events_are_seen_by_those_who_may_view_what_they_are_about() {
     assert!(last > 0);
     grant(&world, "user:bob", "view", "service", "default/web").await;
     let (_, page) = world.api_as(&bob, Method::GET, "/api/v1/events?after=0&subject=service:default/web", None).await;
-    assert!(page["items"][0]["message"].as_str().unwrap().contains("has started 1 tasks"), "{page}");
+    assert_eq!(page["items"][0]["kind"], "deployment.started", "{page}");
+    assert!(page["items"][1]["message"].as_str().unwrap().contains("has started 1 tasks"), "{page}");
     let (_, page) = world.api_as(&bob, Method::GET, "/api/v1/events", None).await;
     let subjects = |page: &Value| page["items"].as_array().unwrap().iter().map(|event| event["subject"].clone()).collect::<Vec<_>>();
     assert!(subjects(&page).iter().all(|subject| subject == "service:default/web"), "{page}");

@@ -7,6 +7,7 @@ mod joining;
 mod lost;
 mod output;
 mod restarts;
+mod rollback;
 mod running;
 mod starting;
 mod world;

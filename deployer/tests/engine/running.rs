@@ -3,7 +3,7 @@
 use crate::agent::FakeAgent;
 use crate::world::{HEALTHY_AFTER, World};
 use model::service::{DeploymentStatus, RolloutState, ServiceStatus};
-use model::task::{HealthStatus, StopCode, TaskStatus};
+use model::task::{DesiredStatus, HealthStatus, StopCode, TaskStatus};
 use platform::db::testing::{on_each_database, sqlite};
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -164,9 +164,16 @@ async fn unhealthy_tasks_are_replaced() {
     report.health_status = HealthStatus::Unhealthy;
     agent.report(&world, vec![report], vec![]).await;
     world.settle().await;
+    assert_eq!(world.tasks(&service).await.len(), 2, "the new one starts beside it");
+    assert_eq!(world.task(&id).await.unwrap().desired_status, DesiredStatus::Running, "and it stays until the new one is healthy");
+    agent.poll(&world).await;
+    let new = agent.to_run().into_iter().find(|task| *task != id).unwrap();
+    let mut report = agent.observed(&world, &new, TaskStatus::Running, None);
+    report.health_status = HealthStatus::Healthy;
+    agent.report(&world, vec![report], vec![]).await;
+    world.settle().await;
     let old = world.task(&id).await.unwrap();
     assert_eq!(old.stopped_reason.as_deref(), Some("Task failed container health checks"));
-    assert_eq!(world.tasks(&service).await.len(), 2, "the old one stops, the new one starts");
 }
 
 #[tokio::test]

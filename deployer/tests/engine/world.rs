@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::response::Response;
+use deployer::operations::services::deployment;
 use deployer::rollout::pass::{self, Memory};
 use deployer::store::{self, task_definitions::Registered, task_definitions::TaskDefinitionStatus};
 use deployer::{AssignedRequest, Context, Deployer, DeployerConfig, RegistryFunctions};
@@ -10,7 +11,10 @@ use http::{Method, Request, StatusCode, header};
 use identity::{BootstrapAdmin, Identity, IdentityConfig};
 use model::clock::{Clock as _, ManualClock};
 use model::ids::{ClusterName, DeploymentId, Partition, TaskDefinitionId};
-use model::service::{CircuitBreaker, Deployment, DeploymentStatus, RolloutState, Service, ServiceSettings, ServiceStatus};
+use model::service::{
+    Cause, CauseKind, CircuitBreaker, Deployment, DeploymentStatus, RolloutState, Service, ServiceDeployment, ServiceSettings,
+    ServiceStatus,
+};
 use model::task::{ResolvedImage, Task};
 use model::{Digest, Timestamp};
 use platform::db::{Db, DbError};
@@ -185,7 +189,9 @@ impl World {
             let (service, deployment) = (made.clone(), deployment.clone());
             Box::pin(async move {
                 store::services::insert(tx, &service).await?;
-                store::deployments::insert(tx, &deployment).await
+                let cause = Cause::asked(CauseKind::Create, service.principal.clone());
+                deployment::begin(tx, &service, &deployment, &cause, service.created_at).await?;
+                Ok(())
             })
         })
         .await;
@@ -214,18 +220,14 @@ impl World {
 
     /// What UpdateService does with another revision.
     pub async fn update(&self, service: &Service, revision: i64) {
-        let deployment = self.deployment(service, revision);
-        let id = service.id.clone();
+        let (id, deployment) = (service.id.clone(), self.deployment(service, revision));
         self.write(move |tx| {
             let (id, deployment) = (id.clone(), deployment.clone());
             Box::pin(async move {
-                for mut before in store::deployments::of_service(tx, &id).await? {
-                    before.status = DeploymentStatus::Active;
-                    store::deployments::update(tx, &before).await?;
-                }
-                store::deployments::insert(tx, &deployment).await?;
                 let service = store::services::by_id(tx, &id).await?.unwrap();
                 let service = Service { task_definition: deployment.task_definition.clone(), ..service };
+                let cause = Cause::asked(CauseKind::Update, service.principal.clone());
+                deployment::begin(tx, &service, &deployment, &cause, deployment.created_at).await?;
                 assert!(store::services::update(tx, &service).await?);
                 Ok(())
             })
@@ -267,6 +269,11 @@ impl World {
         store::deployments::of_service(&mut self.context.db.read().await.unwrap(), &service.id).await.unwrap()
     }
 
+    /// All attempts of the service, newest first.
+    pub async fn attempts(&self, service: &Service) -> Vec<ServiceDeployment> {
+        store::service_deployments::of_service(&mut self.context.db.read().await.unwrap(), &service.id, 100).await.unwrap()
+    }
+
     pub async fn read_service(&self, service: &Service) -> Service {
         store::services::by_id(&mut self.context.db.read().await.unwrap(), &service.id).await.unwrap().unwrap()
     }
@@ -275,7 +282,14 @@ impl World {
     pub async fn messages(&self) -> Vec<String> {
         let mut connection = self.context.db.read().await.unwrap();
         let events = platform::events::of_subject(&mut connection, "service:default/web", 100).await.unwrap();
-        events.into_iter().rev().map(|event| event.message).collect()
+        events.into_iter().rev().filter(|event| event.kind == "service.event").map(|event| event.message).collect()
+    }
+
+    /// Events about attempts, oldest first.
+    pub async fn announced(&self) -> Vec<platform::events::Event> {
+        let mut connection = self.context.db.read().await.unwrap();
+        let events = platform::events::of_subject(&mut connection, "service:default/web", 100).await.unwrap();
+        events.into_iter().rev().filter(|event| event.kind.starts_with("deployment.")).collect()
     }
 }
 

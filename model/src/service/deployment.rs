@@ -190,3 +190,10 @@ pub struct ServiceDeployment {
     pub stopped_at: Option<Timestamp>,
     pub updated_at: Timestamp,
 }
+
+impl ServiceDeployment {
+    /// Why it is as it is, and who had asked for it.
+    pub fn because(&self, why: &str) -> String {
+        format!("{why} {}", self.cause.sentence())
+    }
+}

@@ -17,6 +17,9 @@ Examples:
   berth service create web --image acme/web:v1 --port 80:8080 --env LOG=info --health-cmd 'curl -fs localhost:8080'
   berth service create worker --image acme/worker:v1 --memory 512 --cpu 256 -- work --queue mail
   berth service create web --task-definition web:7 --count 2
+  berth service create db --image acme/db:v1 --port 5432:5432 --min-healthy-percent 0 --max-percent 100
+
+When new tasks keep failing, the service goes back to the revision that last ran whole; --no-circuit-breaker keeps trying instead.
 
 An image without a host that names a repository of this registry is pulled from here; `acme/web:v1` and
 `127.0.0.1:5000/acme/web:v1` are then the same."
@@ -41,7 +44,35 @@ pub struct CreateArgs {
     #[arg(long)]
     pub distinct_instances: bool,
     #[command(flatten)]
+    pub rolling: RollingArgs,
+    #[command(flatten)]
     pub wait: WaitArgs,
+}
+
+/// How deployments of the service go.
+#[derive(Debug, Args)]
+pub struct RollingArgs {
+    /// Healthy tasks that a deployment leaves, in percent of the count [default: 100]
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(i64).range(0..=100))]
+    pub min_healthy_percent: Option<i64>,
+    /// Tasks, old and new, that a deployment may have at once, in percent of the count [default: 200]
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(i64).range(100..=1000))]
+    pub max_percent: Option<i64>,
+    /// Keep trying when new tasks fail, instead of going back to what ran before
+    #[arg(long)]
+    pub no_circuit_breaker: bool,
+}
+
+impl RollingArgs {
+    fn configuration(&self) -> aws::DeploymentConfiguration {
+        let on = !self.no_circuit_breaker;
+        aws::DeploymentConfiguration {
+            minimum_healthy_percent: self.min_healthy_percent,
+            maximum_percent: self.max_percent,
+            strategy: None,
+            deployment_circuit_breaker: Some(aws::DeploymentCircuitBreaker { enable: on, rollback: on, ..Default::default() }),
+        }
+    }
 }
 
 pub async fn run(session: &Session, args: CreateArgs) -> Result<()> {
@@ -61,6 +92,7 @@ pub async fn run(session: &Session, args: CreateArgs) -> Result<()> {
         service_name: target.name.clone(),
         task_definition: Some(task_definition),
         desired_count: Some(args.count),
+        deployment_configuration: Some(args.rolling.configuration()),
         placement_constraints: args.distinct_instances.then(|| vec![constraint]),
         ..Default::default()
     };

@@ -106,6 +106,7 @@ fn new_service(
         enable_ecs_managed_tags: request.enable_ecs_managed_tags,
     };
     settings::apply(&mut service, settings)?;
+    settings::require_progress(&service)?;
     Ok(service)
 }
 

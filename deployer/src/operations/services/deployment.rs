@@ -62,7 +62,7 @@ pub async fn supersede(tx: &mut Tx, service: &Service, reason: &str, now: Timest
     before.breaker_failures = target.map_or(0, |target| breaker::failures(&service.circuit_breaker, &target));
     before.breaker_threshold = breaker::threshold(&service.circuit_breaker, service.desired_count);
     before.status = ServiceDeploymentStatus::Stopped;
-    reason.clone_into(&mut before.status_reason);
+    before.status_reason = before.because(reason);
     before.finished_at = Some(now);
     before.stopped_at = Some(now);
     before.updated_at = now;

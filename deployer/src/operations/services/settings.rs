@@ -4,6 +4,7 @@ use super::circuit_breaker;
 use crate::aws::fields::{Field, Rule};
 use crate::error::EcsError;
 use crate::operations::placement;
+use crate::rollout::census;
 use api::aws;
 use model::service::Service;
 
@@ -51,9 +52,7 @@ pub fn apply(service: &mut Service, settings: Settings) -> Result<(), EcsError> 
             service.circuit_breaker = circuit_breaker::parse(&breaker)?;
         }
         if minimum == 100 && maximum == 100 {
-            return Err(EcsError::invalid(
-                "minimumHealthyPercent 100 with maximumPercent 100 would let no deployment stop or start a task: lower the one or raise the other.",
-            ));
+            return Err(EcsError::invalid(format!("{}: lower the one or raise the other.", stuck(service))));
         }
     }
     if let Some(strategies) = settings.placement_strategy {
@@ -69,6 +68,27 @@ pub fn apply(service: &mut Service, settings: Settings) -> Result<(), EcsError> 
         service.client_settings.enable_ecs_managed_tags = managed;
     }
     Ok(())
+}
+
+/// Refuses settings with which no deployment of the service could ever stop or start a task.
+pub fn require_progress(service: &Service) -> Result<(), EcsError> {
+    if is_stuck(service) {
+        return Err(EcsError::invalid(format!("{}: lower the one or raise the other.", stuck(service))));
+    }
+    Ok(())
+}
+
+/// Whether the service's settings let no deployment move with its desired count.
+pub fn is_stuck(service: &Service) -> bool {
+    census::is_stuck(service.desired_count, service.minimum_healthy_percent, service.maximum_percent)
+}
+
+/// What is wrong then, in words.
+pub fn stuck(service: &Service) -> String {
+    format!(
+        "minimumHealthyPercent {} with maximumPercent {} would let no deployment of {} tasks stop or start a task",
+        service.minimum_healthy_percent, service.maximum_percent, service.desired_count
+    )
 }
 
 fn within(name: &str, value: i64, min: i64, max: i64) -> Result<i64, EcsError> {

@@ -132,7 +132,13 @@ async fn write(tx: &mut Tx, change: Change, partition: &Partition) -> Result<aws
     if service.status != ServiceStatus::Active {
         return Err(EcsError::new(Code::ServiceNotActiveException, "Service was not ACTIVE."));
     }
+    let (configures, scales) = (change.settings.deployment_configuration.is_some(), change.settings.desired_count.is_some());
     settings::apply(&mut service, change.settings)?;
+    if configures || change.deployment.is_some() {
+        settings::require_progress(&service)?;
+    } else if scales && settings::is_stuck(&service) {
+        warn_stuck(tx, &service, change.now).await?;
+    }
     if let Some(new) = change.deployment {
         // A forced deployment is of what the service ran when it was looked at; when that changed meanwhile, the caller asks again.
         if new.kind == CauseKind::Force && service.task_definition != new.registered.id {
@@ -147,6 +153,21 @@ async fn write(tx: &mut Tx, change: Change, partition: &Partition) -> Result<aws
     save(tx, &mut service).await?;
     events::append(tx, change.now, change.event).await?;
     view::service(tx, partition, &service, true).await
+}
+
+/// A scaling is not refused for what the next deployment will meet, but it is said.
+async fn warn_stuck(tx: &mut Tx, service: &Service, now: Timestamp) -> Result<(), DbError> {
+    let message =
+        format!("{}. Update the minimumHealthyPercent or maximumPercent value before the next deployment.", settings::stuck(service));
+    let event = NewEvent {
+        kind: view::EVENT_KIND,
+        principal: None,
+        subject: Resource::service(service.cluster.as_str(), service.name.as_str()).to_string(),
+        message: format!("(service {}) {message}", service.name),
+        detail: serde_json::json!({}),
+    };
+    events::append(tx, now, event).await?;
+    Ok(())
 }
 
 /// Writes the row; a change by somebody else meanwhile is a conflict of the database.

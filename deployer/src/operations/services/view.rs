@@ -76,7 +76,7 @@ fn wire(partition: &Partition, service: &Service, deployments: &[Deployment], ta
     }
 }
 
-pub(super) fn deployment_configuration(service: &Service) -> aws::DeploymentConfiguration {
+pub fn deployment_configuration(service: &Service) -> aws::DeploymentConfiguration {
     aws::DeploymentConfiguration {
         maximum_percent: Some(service.maximum_percent),
         minimum_healthy_percent: Some(service.minimum_healthy_percent),
