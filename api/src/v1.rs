@@ -5,6 +5,7 @@
 pub mod access;
 pub mod client;
 pub mod deployer;
+pub mod triggers;
 
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};

@@ -24,6 +24,7 @@ use model::clock::SystemClock;
 use platform::db::{Db, DbError};
 use platform::lifecycle::Lifecycle;
 use platform::metrics::Metrics;
+use platform::wake::Wake;
 use registry::{Registry, RegistryConfig};
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -59,7 +60,8 @@ async fn serve(mut args: ServerArgs) -> Result<()> {
     let identity = open_identity(&config, &db, &clock).await?;
     admin::ensure(&identity, &config.data_dir).await?;
     let authority = Authority::open(&identity).await.map_err(failed("cannot open the private authority"))?;
-    let registry = open_registry(&config, &args, &db, &clock, &identity).await?;
+    let pushed = Wake::default();
+    let registry = open_registry(&config, &args, &db, &clock, &identity, &pushed).await?;
     let context = deployer::Context {
         config: deployer_config(&config, fixed.control_plane_id.clone(), epoch),
         registry: functions::of(&registry),
@@ -67,7 +69,8 @@ async fn serve(mut args: ServerArgs) -> Result<()> {
         identity: identity.clone(),
         db: db.clone(),
         clock,
-        rollout_wake: platform::wake::Wake::default(),
+        rollout_wake: Wake::default(),
+        intake_wake: pushed,
         orders_wake: deployer::OrdersWake::default(),
         agents: deployer::agents::Agents::default(),
     };
@@ -125,8 +128,16 @@ async fn open_identity(config: &Config, db: &Db, clock: &Arc<dyn Clock>) -> Resu
     Identity::open(identity, db.clone(), clock.clone()).await.map_err(failed("cannot open identity"))
 }
 
-async fn open_registry(config: &Config, args: &ServerArgs, db: &Db, clock: &Arc<dyn Clock>, identity: &Identity) -> Result<Registry> {
+async fn open_registry(
+    config: &Config,
+    args: &ServerArgs,
+    db: &Db,
+    clock: &Arc<dyn Clock>,
+    identity: &Identity,
+    pushed: &Wake,
+) -> Result<Registry> {
     let mut registry = RegistryConfig::new(&config.data_dir);
+    registry.pushed = pushed.clone();
     registry.external_url.clone_from(&args.external_url);
     registry.tls = config.tls != PublicTls::Plain;
     Registry::open(registry, db.clone(), clock.clone(), identity.clone()).await.map_err(failed("cannot open the registry"))

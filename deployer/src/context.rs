@@ -22,6 +22,8 @@ pub struct Context {
     pub registry: RegistryFunctions,
     /// The planner looks again.
     pub rollout_wake: Wake,
+    /// The intake of pushes looks again; the registry wakes it too.
+    pub intake_wake: Wake,
     /// Every open poll of an agent looks again.
     pub orders_wake: OrdersWake,
     /// What is known of the connected agents; memory only.
@@ -45,6 +47,7 @@ impl Context {
             config,
             registry,
             rollout_wake: Wake::default(),
+            intake_wake: Wake::default(),
             orders_wake: OrdersWake::default(),
             agents: crate::agents::Agents::default(),
         }

@@ -1,8 +1,9 @@
 //! The control plane: turns what people ask for (the ECS and ECR API) into tasks on container instances.
 //!
 //! `aws` is the wire, `operations` one function per operation, `task_definition` the pure checks of a document, `store` all SQL.
-//! `rollout` keeps services at what they should be, `placement` chooses instances, `agents` is the protocol with the hosts, `v1`
-//! the part of the Berth API that is about running things. The composition root builds a [`Deployer`] and mounts its routers.
+//! `triggers` turns pushes into deployments, `rollout` keeps services at what they should be, `placement` chooses instances, `agents`
+//! is the protocol with the hosts, `v1` the part of the Berth API that is about running things. The composition root builds a
+//! [`Deployer`] and mounts its routers.
 //!
 //! Deliberately absent: registry code. What is needed of the registry comes in as [`RegistryFunctions`].
 
@@ -15,6 +16,7 @@ pub mod placement;
 pub mod rollout;
 pub mod store;
 pub mod task_definition;
+pub mod triggers;
 pub mod v1;
 
 pub use context::{AssignedRequest, Context, DeployerConfig, OrdersWake, RegistryFunctions, RepositoryEntry};
@@ -58,5 +60,6 @@ impl Deployer {
     pub fn start(&self, lifecycle: &Lifecycle) {
         rollout::start(&self.0, lifecycle);
         agents::start(&self.0, lifecycle);
+        triggers::start(&self.0, lifecycle);
     }
 }

@@ -3,12 +3,14 @@
 //! Rows become the types of `model` here; a row that cannot is [`DbError::Inconsistent`], never a panic.
 
 pub mod clusters;
+pub mod decisions;
 pub mod deployments;
 pub mod instances;
 pub mod service_deployments;
 pub mod services;
 pub mod task_definitions;
 pub mod tasks;
+pub mod triggers;
 pub mod unknown;
 
 use model::Timestamp;

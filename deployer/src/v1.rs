@@ -1,7 +1,11 @@
-//! The part of `/api/v1` that is about running things: output of tasks, events, containers that nobody knows.
+//! The part of `/api/v1` that is about running things: output of tasks, events, containers that nobody knows, triggers and approvals.
 
+mod decisions;
 mod events;
 mod logs;
+mod rollbacks;
+mod services;
+mod triggers;
 mod unknown;
 
 use crate::context::Context;
@@ -25,7 +29,21 @@ impl FromRef<Api> for Identity {
 }
 
 pub fn router(context: Arc<Context>) -> OpenApiRouter {
-    OpenApiRouter::new().routes(routes!(logs::logs)).routes(routes!(events::list)).routes(routes!(unknown::list)).with_state(Api(context))
+    OpenApiRouter::new()
+        .routes(routes!(logs::logs))
+        .routes(routes!(events::list))
+        .routes(routes!(unknown::list))
+        .routes(routes!(triggers::list, triggers::create))
+        .routes(routes!(triggers::hold))
+        .routes(routes!(triggers::resume))
+        .routes(routes!(triggers::get, triggers::remove))
+        .routes(routes!(triggers::test))
+        .routes(routes!(decisions::list))
+        .routes(routes!(decisions::approve))
+        .routes(routes!(decisions::reject))
+        .routes(routes!(decisions::last_push))
+        .routes(routes!(rollbacks::create))
+        .with_state(Api(context))
 }
 
 /// A database that does not answer is logged here and told as no more than that.

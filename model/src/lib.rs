@@ -13,6 +13,7 @@ pub mod name;
 pub mod service;
 pub mod task;
 pub mod task_definition;
+pub mod trigger;
 
 pub use clock::{Clock, Timestamp};
 pub use image::ImageReference;

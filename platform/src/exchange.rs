@@ -4,6 +4,16 @@
 use crate::db::{DbError, Tx};
 use crate::events::next;
 use model::{Digest, RepositoryName, Tag, Timestamp};
+use sqlx::Row;
+
+/// Who pushed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pusher {
+    /// `user:alice`
+    pub principal: String,
+    /// JSON of what the token that pushed was narrowed to; absent when it was not.
+    pub scope: Option<String>,
+}
 
 /// Records that `tag` moved, in the transaction that moved it. The sequence is the order in which tags moved.
 pub async fn record_push(
@@ -12,19 +22,26 @@ pub async fn record_push(
     repository: &RepositoryName,
     tag: &Tag,
     digest: &Digest,
-    principal: &str,
+    pusher: &Pusher,
 ) -> Result<i64, DbError> {
     let sequence = next(tx, "push_events").await?;
-    sqlx::query("insert into push_events (sequence, repository, tag, digest, principal, at) values ($1, $2, $3, $4, $5, $6)")
+    sqlx::query("insert into push_events (sequence, repository, tag, digest, principal, scope, at) values ($1, $2, $3, $4, $5, $6, $7)")
         .bind(sequence)
         .bind(repository.to_string())
         .bind(tag.to_string())
         .bind(digest.to_string())
-        .bind(principal.to_owned())
+        .bind(pusher.principal.clone())
+        .bind(pusher.scope.clone())
         .bind(now.as_micros())
         .execute(tx)
         .await?;
     Ok(sequence)
+}
+
+/// The sequence of the last push; 0 before the first.
+pub async fn last_push(tx: &mut Tx) -> Result<i64, DbError> {
+    let row = sqlx::query("select value from counters where name = 'push_events'").fetch_one(tx).await?;
+    Ok(row.try_get("value")?)
 }
 
 /// Keeps `digest` from the garbage collector for as long as `holder` has the pin.

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use identity::{AuthError, Identity, RegistryAction, RegistryCaller, Snapshot, decide};
 use model::RepositoryName;
 use model::access::{Resource, Role};
+use platform::exchange::Pusher;
 use std::sync::Arc;
 
 /// `service` of the token protocol.
@@ -129,6 +130,12 @@ impl Access {
 
     pub fn principal(&self) -> String {
         self.caller.caller.principal.to_string()
+    }
+
+    /// Who pushes, as push events record it.
+    pub fn pusher(&self) -> Pusher {
+        let scope = self.caller.caller.scope.as_ref();
+        Pusher { principal: self.principal(), scope: scope.and_then(|rules| serde_json::to_string(rules).ok()) }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::storage::Storage;
 use crate::upload::sessions::Sessions;
 use model::Clock;
 use platform::db::Db;
+use platform::wake::Wake;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -25,6 +26,8 @@ pub struct RegistryConfig {
     pub tls: bool,
     /// Largest blob, in bytes.
     pub blob_bytes_max: u64,
+    /// Woken after each push that moved a tag.
+    pub pushed: Wake,
 }
 
 impl RegistryConfig {
@@ -32,7 +35,7 @@ impl RegistryConfig {
     pub const BLOB_BYTES_MAX: u64 = 64 * 1024 * 1024 * 1024;
 
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
-        Self { data_dir: data_dir.into(), external_url: None, tls: false, blob_bytes_max: Self::BLOB_BYTES_MAX }
+        Self { data_dir: data_dir.into(), external_url: None, tls: false, blob_bytes_max: Self::BLOB_BYTES_MAX, pushed: Wake::default() }
     }
 }
 

@@ -17,7 +17,8 @@ use model::access::Resource;
 use model::name::Algorithm;
 use model::{Digest, Reference, RepositoryName, Tag, Timestamp};
 use platform::db::{DbError, Tx};
-use platform::{exchange, failpoint};
+use platform::exchange::{self, Pusher};
+use platform::failpoint;
 use std::sync::Arc;
 use validate::{Kind, Manifest};
 
@@ -44,7 +45,7 @@ pub enum Condition {
 #[derive(Debug, Clone)]
 pub struct Push {
     pub repository: RepositoryName,
-    pub principal: String,
+    pub pusher: Pusher,
     pub tags: Vec<Tag>,
     pub condition: Condition,
     pub manifest: Arc<NewManifest>,
@@ -122,7 +123,7 @@ pub fn check(
     let manifest = NewManifest { digest, media_type, artifact_type, subject, annotations, body, references };
     Ok(Push {
         repository: repository.clone(),
-        principal: access.principal(),
+        pusher: access.pusher(),
         tags,
         condition: Condition::None,
         manifest: Arc::new(manifest),
@@ -143,6 +144,9 @@ pub async fn put(ctx: &Arc<Context>, push: Push) -> Result<(), RegistryError> {
             })
             .await?;
         failpoint::hit("manifest-committed");
+        if !push.tags.is_empty() {
+            ctx.config.pushed.wake();
+        }
         let by_digest = Reference::Digest(push.manifest.digest.clone());
         for reference in push.tags.into_iter().map(Reference::Tag).chain([by_digest]) {
             ctx.manifests.forget_path(&push.repository, &path(&push.repository, &reference));
@@ -154,7 +158,7 @@ pub async fn put(ctx: &Arc<Context>, push: Push) -> Result<(), RegistryError> {
 }
 
 async fn store(tx: &mut Tx, now: Timestamp, push: &Push) -> Result<(), RegistryError> {
-    let (repository_id, _) = repositories::ensure(tx, now, &push.repository, &push.principal).await?;
+    let (repository_id, _) = repositories::ensure(tx, now, &push.repository, &push.pusher.principal).await?;
     let missing = missing(tx, repository_id, push).await?;
     if !missing.is_empty() {
         return Err(RegistryError::ReferencesMissing(missing));
@@ -172,7 +176,7 @@ async fn store(tx: &mut Tx, now: Timestamp, push: &Push) -> Result<(), RegistryE
     manifests::insert(tx, now, repository_id, &push.manifest).await?;
     for tag in &push.tags {
         tags::set(tx, now, repository_id, tag, &push.manifest.digest).await?;
-        exchange::record_push(tx, now, &push.repository, tag, &push.manifest.digest, &push.principal).await?;
+        exchange::record_push(tx, now, &push.repository, tag, &push.manifest.digest, &push.pusher).await?;
     }
     Ok(())
 }

@@ -106,6 +106,20 @@ pub async fn last_completed(tx: &mut Tx, service_id: &str, but: &DeploymentId) -
     .transpose()
 }
 
+/// All deployments of the service, history too, newest first, at most `limit`.
+pub async fn history(tx: &mut Tx, service_id: &str, limit: i64) -> Result<Vec<Deployment>, DbError> {
+    let rows = sqlx::query(
+        "select id, service_id, status, family, revision, images, rollout_state, rollout_state_reason, principal, \
+         failed_tasks, breaker_failures, breaker_consecutive, consecutive_failures, not_before, created_at, updated_at \
+         from deployments where service_id = $1 order by created_at desc, id limit $2",
+    )
+    .bind(service_id.to_owned())
+    .bind(limit)
+    .fetch_all(tx)
+    .await?;
+    rows.iter().map(deployment).collect()
+}
+
 /// By service, of all that are not INACTIVE.
 pub async fn tallies(tx: &mut Tx) -> Result<Vec<Tally>, DbError> {
     let rows = sqlx::query(

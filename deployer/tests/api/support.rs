@@ -4,6 +4,7 @@ use api::aws::{Api, CONTENT_TYPE};
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use axum::response::IntoResponse;
+use deployer::triggers::intake;
 use deployer::{Context, Deployer, DeployerConfig, RegistryFunctions, RepositoryEntry};
 use identity::operations::{grants, principals, tokens};
 use identity::{BootstrapAdmin, Caller, Credential, Identity, IdentityConfig};
@@ -11,9 +12,11 @@ use model::access::{Principal, Resource, Role};
 use model::clock::ManualClock;
 use model::ids::{ClusterName, DeploymentId, InstanceId, Partition, TaskDefinitionId, TaskId};
 use model::instance::{Instance, InstanceStatus, Resources};
+use model::service::RolloutState;
 use model::task::{DesiredStatus, HealthStatus, Task, TaskStatus};
-use model::{Digest, Reference, RepositoryName, Timestamp};
+use model::{Digest, Reference, RepositoryName, Tag, Timestamp};
 use platform::db::{Db, DbError};
+use platform::exchange::{self, Pusher};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -99,6 +102,88 @@ impl World {
         let mut repositories = self.repositories.lock().unwrap();
         repositories.entry(repository.parse().unwrap()).or_default().insert(tag.to_owned(), digest.clone());
         digest
+    }
+
+    /// A push by `principal`, as the registry records it, narrowed to `scope` when the token was. Gives its sequence.
+    pub async fn pushed_by(&self, principal: &str, scope: Option<&str>, image: &str, content: u8) -> i64 {
+        let (repository, tag) = image.split_once(':').unwrap();
+        let digest = self.push(repository, tag, content);
+        let pusher = Pusher { principal: principal.into(), scope: scope.map(str::to_owned) };
+        let (repository, tag, now) = (repository.parse().unwrap(), tag.parse().unwrap(), self.now());
+        let write = self.deployer.context().db.write(move |tx| {
+            let (repository, tag, digest, pusher): (RepositoryName, Tag, Digest, Pusher) =
+                (Clone::clone(&repository), Clone::clone(&tag), digest.clone(), pusher.clone());
+            Box::pin(async move { exchange::record_push(tx, now, &repository, &tag, &digest, &pusher).await })
+        });
+        let sequence: Result<i64, DbError> = write.await;
+        sequence.unwrap()
+    }
+
+    /// A push by the first administrator, who may everything.
+    pub async fn pushed(&self, image: &str, content: u8) -> i64 {
+        self.pushed_by("user:admin", None, image, content).await
+    }
+
+    /// One pass of the intake, as after a start.
+    pub async fn intake(&self) -> intake::Status {
+        intake::run(self.deployer.context(), &mut intake::Memory::default()).await.unwrap()
+    }
+
+    /// A request of the Berth API as the owner of `token`.
+    pub async fn v1(&self, token: &str, method: &str, path: &str, body: Value) -> Answer {
+        let request = Request::builder().method(method).uri(path).header("authorization", format!("Bearer {token}"));
+        let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
+        let request = request.header("content-type", "application/json").body(body).unwrap();
+        let router: axum::Router = self.deployer.v1_router().into();
+        let response = router.oneshot(request).await.unwrap();
+        let status = response.status();
+        let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        Answer { status, body: serde_json::from_slice(&bytes).unwrap_or_default() }
+    }
+
+    /// A trigger of the service `web` for `acme/web` at `tag`, made by the first administrator. Gives its id.
+    pub async fn trigger(&self, tag: &str) -> String {
+        let wish = json!({"service": "web", "repository": "acme/web", "tag": tag});
+        let made = self.v1(&self.admin, "POST", "/api/v1/triggers", wish).await;
+        assert_eq!(made.status, StatusCode::CREATED, "{}", made.body);
+        made.body["id"].as_str().unwrap().to_owned()
+    }
+
+    /// `7 taken, 6 superseded`: the decisions that `query` asks for, the newest pushes first.
+    pub async fn history(&self, query: &str) -> String {
+        let page = self.v1(&self.admin, "GET", &format!("/api/v1/trigger-decisions{query}"), Value::Null).await.ok();
+        let word = |decision: &Value| format!("{} {}", decision["push"]["sequence"], decision["status"].as_str().unwrap());
+        page["items"].as_array().unwrap().iter().map(word).collect::<Vec<_>>().join(", ")
+    }
+
+    /// PRIMARY of the service `web`: definition and image of `app`.
+    pub async fn primary(&self) -> (String, String) {
+        let id = self.web_id().await;
+        let mut tx = self.deployer.context().db.read().await.unwrap();
+        let deployments = deployer::store::deployments::of_service(&mut tx, &id).await.unwrap();
+        (deployments[0].task_definition.to_string(), deployments[0].images["app"].digest.as_ref().unwrap().to_string())
+    }
+
+    /// Ends the PRIMARY deployment of `web` as the planner would.
+    pub async fn end(&self, state: RolloutState) {
+        let id = self.web_id().await;
+        self.write(move |tx| {
+            let id = id.clone();
+            Box::pin(async move {
+                let mut primary = deployer::store::deployments::of_service(tx, &id).await?.remove(0);
+                primary.rollout_state = state;
+                deployer::store::deployments::update(tx, &primary).await
+            })
+        })
+        .await;
+    }
+
+    /// Kinds and messages of the events about `web`, newest first, that begin with `kind`.
+    pub async fn events(&self, kind: &str) -> Vec<String> {
+        let mut tx = self.deployer.context().db.read().await.unwrap();
+        let events = platform::events::of_subject(&mut tx, "service:default/web", 100).await.unwrap();
+        let shown = events.into_iter().filter(|event| event.kind.starts_with(kind));
+        shown.map(|event| format!("{} {}: {}", event.kind, event.principal.unwrap_or_default(), event.message)).collect()
     }
 
     /// A new robot that holds `grants`, and its token.

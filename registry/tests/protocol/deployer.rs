@@ -2,7 +2,10 @@
 
 use crate::world::{Answer, World, on_each, sha256};
 use http::{HeaderMap, Method, StatusCode};
+use identity::ScopeRule;
+use model::access::{ResourceKind, Role};
 use registry::{AssignedKind, AssignedRequest, Filter, RegistryError, create_repository, list_repositories, resolve, serve_assigned};
+use sqlx::Row as _;
 
 async fn assigned(world: &World, root: &str, kind: AssignedKind, digest: &str) -> StatusCode {
     let request = AssignedRequest {
@@ -76,6 +79,39 @@ async fn repositories_are_made_once_and_listed() {
         assert_eq!(list(Filter::After(Some("a".parse().unwrap())), 10).await, ["b"]);
         assert_eq!(list(Filter::Names(vec!["b".parse().unwrap(), "x".parse().unwrap()]), 10).await, ["b"]);
         assert_eq!(world.get("/v2/a/tags/list").send().await.status, StatusCode::OK);
+    })
+    .await;
+}
+
+/// Every push event: tag, who pushed, what their token was narrowed to.
+async fn push_events(world: &World) -> Vec<(String, String, Option<String>)> {
+    let mut connection = world.db.read().await.unwrap();
+    let rows = sqlx::query("select tag, principal, scope from push_events order by sequence").fetch_all(&mut *connection).await.unwrap();
+    rows.iter().map(|row| (row.get("tag"), row.get("principal"), row.get("scope"))).collect()
+}
+
+async fn was_woken(world: &World) -> bool {
+    let (started, limit) = (std::time::Instant::now(), std::time::Duration::from_millis(200));
+    world.pushed.wait(limit).await;
+    started.elapsed() < limit
+}
+
+#[tokio::test]
+async fn a_push_that_moves_a_tag_is_recorded_with_who_pushed_and_wakes_the_intake() {
+    on_each(|world| async move {
+        world.image("acme/web", "v1", b"one").await;
+        assert!(was_woken(&world).await);
+        let rule = ScopeRule { role: Role::Push, kind: ResourceKind::Repository, pattern: "acme/*".parse().unwrap() };
+        let narrowed = world.token("user:root".parse().unwrap(), Some(vec![rule.clone()])).await;
+        let body = world.get("/v2/acme/web/manifests/v1").send().await.body;
+        let again = world.put("/v2/acme/web/manifests/v2").by(&narrowed).with("content-type", crate::world::IMAGE).bytes(&body);
+        assert_eq!(again.send().await.status, StatusCode::CREATED);
+        assert!(was_woken(&world).await);
+        let scope = serde_json::to_string(&[rule]).unwrap();
+        let expected = [("v1".to_owned(), "user:root".to_owned(), None), ("v2".to_owned(), "user:root".to_owned(), Some(scope))];
+        assert_eq!(push_events(&world).await, expected);
+        world.image("acme/web", &sha256(&body), b"one").await;
+        assert!(!was_woken(&world).await, "no tag moved");
     })
     .await;
 }

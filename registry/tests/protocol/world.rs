@@ -6,12 +6,13 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use identity::operations::{grants, principals, tokens};
-use identity::{BootstrapAdmin, Caller, Credential, Identity, IdentityConfig, bootstrap};
+use identity::{BootstrapAdmin, Caller, Credential, Identity, IdentityConfig, ScopeRule, bootstrap};
 use model::access::{Principal, ResourceKind, Role};
 use model::clock::ManualClock;
 use model::{Clock, Timestamp};
 use platform::db::testing::on_each_url;
 use platform::db::{DatabaseUrl, Db};
+use platform::wake::Wake;
 use registry::{Registry, RegistryConfig};
 use serde_json::{Value, json};
 use sha2::Digest as _;
@@ -28,6 +29,8 @@ pub struct World {
     pub db: Db,
     pub identity: Identity,
     pub clock: Arc<ManualClock>,
+    /// Woken by pushes that move a tag.
+    pub pushed: Wake,
     /// `Authorization` of the first admin.
     pub admin: String,
     admin_caller: Caller,
@@ -52,16 +55,17 @@ impl World {
     async fn new(url: DatabaseUrl) -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_800_000_000)));
-        let (db, identity, registry) = open(&url, folder.path(), clock.clone()).await;
+        let pushed = Wake::default();
+        let (db, identity, registry) = open(&url, folder.path(), clock.clone(), &pushed).await;
         let made = bootstrap(&identity, BootstrapAdmin { user: Some("root".into()), ..BootstrapAdmin::default() }).await.unwrap().unwrap();
         let principal: Principal = "user:root".parse().unwrap();
         let admin_caller = Caller { principal, credential: Credential::Password, scope: None };
-        Self { registry, db, identity, clock, admin: format!("Bearer {}", made.token), admin_caller, folder, url }
+        Self { registry, db, identity, clock, pushed, admin: format!("Bearer {}", made.token), admin_caller, folder, url }
     }
 
     /// Stops and starts again on the same data.
     pub async fn restart(self) -> Self {
-        let Self { registry, db, identity, clock, admin, admin_caller, folder, url } = self;
+        let Self { registry, db, identity, clock, pushed, admin, admin_caller, folder, url } = self;
         db.close().await;
         drop((registry, db, identity));
         for _ in 0..200 {
@@ -72,8 +76,8 @@ impl World {
                 break;
             }
         }
-        let (db, identity, registry) = open(&url, folder.path(), clock.clone()).await;
-        Self { registry, db, identity, clock, admin, admin_caller, folder, url }
+        let (db, identity, registry) = open(&url, folder.path(), clock.clone(), &pushed).await;
+        Self { registry, db, identity, clock, pushed, admin, admin_caller, folder, url }
     }
 
     /// A new user with one grant on repositories; returns its `Authorization`.
@@ -81,7 +85,12 @@ impl World {
         let principal: Principal = format!("user:{name}").parse().unwrap();
         principals::create(&self.identity, &self.admin_caller, &principal, Some("long enough password")).await.unwrap();
         self.grant(&principal, role, pattern).await;
-        let wish = tokens::Wish { owner: principal, label: "test".into(), scope: None, life: None };
+        self.token(principal, None).await
+    }
+
+    /// `Authorization` by a new token of `owner`, which is narrowed to `scope`.
+    pub async fn token(&self, owner: Principal, scope: Option<Vec<ScopeRule>>) -> String {
+        let wish = tokens::Wish { owner, label: "test".into(), scope, life: None };
         let (_, secret) = tokens::create(&self.identity, &self.admin_caller, wish).await.unwrap();
         format!("Bearer {secret}")
     }
@@ -164,13 +173,14 @@ impl World {
     }
 }
 
-async fn open(url: &DatabaseUrl, folder: &Path, clock: Arc<ManualClock>) -> (Db, Identity, Registry) {
+async fn open(url: &DatabaseUrl, folder: &Path, clock: Arc<ManualClock>, pushed: &Wake) -> (Db, Identity, Registry) {
     let db = Db::open(url).await.unwrap();
     let clock: Arc<dyn Clock> = clock;
     let config = IdentityConfig { master_key_file: folder.join("master.key") };
     let identity = Identity::open(config, db.clone(), clock.clone()).await.unwrap();
     let mut config = RegistryConfig::new(folder);
     config.blob_bytes_max = 8 * 1024 * 1024;
+    config.pushed = pushed.clone();
     let registry = Registry::open(config, db.clone(), clock, identity.clone()).await.unwrap();
     (db, identity, registry)
 }

@@ -6,6 +6,7 @@ use crate::error::EcsError;
 use crate::operations::call::Call;
 use crate::operations::references;
 use crate::store;
+use crate::triggers::manage;
 use api::aws::{DeleteServiceRequest, DeleteServiceResponse};
 use model::access::{Resource, Role};
 use model::service::ServiceStatus;
@@ -20,12 +21,12 @@ pub async fn delete(call: &Call, request: DeleteServiceRequest) -> Result<Delete
     call.require(Role::Operate, &resource)?;
     let force = request.force == Some(true);
     let (now, event) = (call.now, call.event("service.deleted", &resource, format!("service {name} deleted")));
-    let partition = call.context.partition.clone();
+    let (partition, by) = (call.context.partition.clone(), call.caller.principal.clone());
     let service = call
         .context
         .db
         .write(move |tx| {
-            let (cluster, name, event, partition) = (cluster.clone(), name.clone(), event.clone(), partition.clone());
+            let (cluster, name, event, partition, by) = (cluster.clone(), name.clone(), event.clone(), partition.clone(), by.clone());
             Box::pin(async move {
                 require_cluster(tx, &cluster).await?;
                 let mut service = store::services::get(tx, &cluster, &name).await?.ok_or_else(EcsError::service_not_found)?;
@@ -39,6 +40,7 @@ pub async fn delete(call: &Call, request: DeleteServiceRequest) -> Result<Delete
                     service.status = ServiceStatus::Draining;
                     service.desired_count = 0;
                     deployment::supersede(tx, &service, "The service was deleted.", now).await?;
+                    manage::forget_service(tx, &service, &by, now).await?;
                     update::save(tx, &mut service).await?;
                     events::append(tx, now, event).await?;
                 }
