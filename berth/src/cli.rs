@@ -12,8 +12,9 @@ Start here:
   berth service create web --image acme/web:v1 --count 3 --port 8080 --wait
   berth ps                                     its tasks, with their URLs
 
-Exit codes: 0 done; 1 error; 2 usage; 3 not found; 4 not logged in or not allowed; 5 conflict; 7 deployment failed;
-8 still running when the time was up; 130 stopped watching. `berth run --wait` exits with the task's own code.";
+Exit codes: 0 done; 1 error; 2 usage; 3 not found; 4 not logged in or not allowed; 5 conflict; 6 deployment failed, rolled back;
+7 deployment failed; 8 still running when the time was up; 9 waiting for approval; 130 stopped watching.
+`berth run --wait` exits with the task's own code.";
 
 /// A container registry and a deployer in one binary: push an image, run it as a service on your own machines.
 #[derive(Debug, Parser)]
@@ -67,6 +68,15 @@ pub enum Command {
     /// Create, change, show and remove services
     #[command(subcommand)]
     Service(commands::service::ServiceCommand),
+    /// Deploy an image to a service; approve or reject pushes that wait
+    Deploy(Box<commands::deploy::DeployArgs>),
+    /// Take a service back to what it ran before
+    Rollback(commands::rollback::RollbackArgs),
+    /// Wait until a pushed image is deployed: for CI
+    Wait(commands::wait::WaitArgs),
+    /// Let pushes deploy services
+    #[command(subcommand)]
+    Trigger(commands::trigger::TriggerCommand),
     /// List running tasks with the URLs of their ports
     Ps(commands::tasks::PsArgs),
     /// List tasks with their states and reasons
@@ -136,10 +146,26 @@ mod tests {
             &["berth", "access", "grant", "user:alice", "fly", "repository:acme/**"],
             &["berth", "token", "create", "--expires", "soon"],
             &["berth", "run"],
+            &["berth", "deploy", "web"],
+            &["berth", "deploy", "approve"],
+            &["berth", "trigger", "create", "--service", "web", "--tag", "v*"],
+            &["berth", "trigger", "create", "--service", "web", "--repository", "a", "--tag", "v*", "--kind", "fuzzy"],
+            &["berth", "wait"],
         ] {
             let refused = Cli::try_parse_from(bad.iter().copied());
             assert!(refused.is_err_and(|error| error.exit_code() == 2), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn deploying_and_approving_are_told_apart() {
+        let deploy = |words: &[&str]| match Cli::try_parse_from(["berth", "deploy"].iter().chain(words).copied()).unwrap().command {
+            Command::Deploy(args) => args,
+            _ => unreachable!(),
+        };
+        let image = deploy(&["web", "--image", "acme/web:v2", "--no-wait"]);
+        assert!(image.command.is_none() && image.image.service.as_deref() == Some("web") && image.image.wait.no_wait);
+        assert!(deploy(&["approve", "web"]).command.is_some());
     }
 
     #[test]

@@ -3,8 +3,10 @@
 pub mod access;
 pub mod access_key;
 pub mod agent;
+mod attempt;
 pub mod clusters;
 pub mod context;
+pub mod deploy;
 mod describe;
 pub mod events;
 pub mod instances;
@@ -13,13 +15,16 @@ pub mod login;
 pub mod logs;
 pub mod repos;
 pub mod robot;
+pub mod rollback;
 pub mod run;
 pub mod server;
 pub mod service;
 pub mod task_definition;
 pub mod tasks;
 pub mod token;
+pub mod trigger;
 pub mod user;
+pub mod wait;
 mod watch;
 
 use crate::cli::{Cli, Command};
@@ -57,6 +62,10 @@ async fn client(global: Global, command: Command) -> Result<u8> {
         Command::AccessKey(command) => access_key::run(&global.session()?, command).await?,
         Command::Services(args) => service::list(&global.session()?, &args).await?,
         Command::Service(command) => service::run(&global.session()?, command).await?,
+        Command::Deploy(args) => deploy::run(&global.session()?, *args).await?,
+        Command::Rollback(args) => rollback::run(&global.session()?, args).await?,
+        Command::Wait(args) => wait::run(&global.session()?, &args).await?,
+        Command::Trigger(command) => trigger::run(&global.session()?, command).await?,
         Command::Ps(args) => tasks::ps(&global.session()?, &args).await?,
         Command::Tasks(args) => tasks::list(&global.session()?, &args).await?,
         Command::Run(args) => return run::run(&global.session()?, args).await,

@@ -2,7 +2,8 @@
 //!
 //! `tests/oci` takes the OCI distribution specification clause by clause; `tests/faults_registry` breaks pushes and credentials and kills
 //! the server; `tests/faults_agent` kills server, agent and Docker Engine; `tests/clients` is docker and skopeo as people type them;
-//! `tests/secrets` looks for what must not be shown; `aws/` is boto3 and the aws command line. Here is what they share.
+//! `tests/triggers` is pushes that deploy; `tests/secrets` looks for what must not be shown; `aws/` is boto3 and the aws command line.
+//! Here is what they share.
 //!
 //! `BERTH_TEST_DATABASE` is `sqlite` (default) or `postgres`; `BERTH_TEST_REGISTRY=URL,USER,PASSWORD` points `tests/oci` at a registry
 //! that runs already.

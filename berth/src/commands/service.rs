@@ -3,7 +3,7 @@
 mod create;
 mod definition;
 
-pub(super) use definition::{ContainerArgs, document, register};
+pub(super) use definition::{ContainerArgs, document, register, with_image};
 
 pub use create::CreateArgs;
 
