@@ -155,12 +155,9 @@ impl Hosts {
 
     /// What explains a failure: the fleet's state and the logs.
     pub async fn explain(&self) -> String {
-        let mut text = self.fleet.state().await.unwrap_or_default();
-        text.push_str(&format!("\n=== server\n{}", self.fleet.server.log()));
-        for host in &self.hosts {
-            text.push_str(&format!("\n=== {}\n{}", host.name, host.agent.log()));
-        }
-        text
+        let mut parts = vec![self.fleet.state().await.unwrap_or_default(), format!("=== server\n{}", self.fleet.server.log())];
+        parts.extend(self.hosts.iter().map(|host| format!("=== {}\n{}", host.name, host.agent.log())));
+        parts.join("\n")
     }
 }
 
