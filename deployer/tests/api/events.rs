@@ -187,7 +187,7 @@ async fn every_event_is_decided_on_by_itself() {
     in_each_world(|world| async move {
         let _running = Running::start(&world);
         let token = world.robot("viewer", &[(Role::View, Resource::service("default", "web"))]).await;
-        let mut reader = Reader::open(&world, &token, "", None).await;
+        let mut reader = Reader::open(&world, &token, "kind=test.", None).await;
         write(&world, "test.hidden", "service:default/secret", 1).await;
         write(&world, "test.hidden", "user:alice", 1).await;
         write(&world, "test.seen", "service:default/web", 1).await;
