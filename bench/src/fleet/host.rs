@@ -37,6 +37,7 @@ impl Host {
             name: format!("host-{number}"),
             zone: Some(format!("zone-{}", number % ZONES)),
             attributes: BTreeMap::new(),
+            cluster: None,
         };
         let joined = client::join(&agent_url, tls::pinned(fingerprint)?, &request).await?;
         let config = tls::mutual(&joined.authority, &joined.certificate, &key.serialize_pem())?;
@@ -113,6 +114,7 @@ impl Host {
             pull_stopped_at: None,
             started_at: (!stopped).then(now),
             stopped_at: stopped.then(now),
+            log_tails: Vec::new(),
         }
     }
 }
