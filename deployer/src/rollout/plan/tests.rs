@@ -15,6 +15,7 @@ use model::service::{
 };
 use model::task::{DesiredStatus, HealthStatus, Task};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 const HEALTHY_AFTER: Duration = Duration::from_secs(10);
@@ -288,14 +289,14 @@ impl World {
     }
 
     fn set_draining(&mut self, host: usize, draining: bool) {
-        let instance = &mut self.observed.instances[host].instance;
+        let instance = Arc::make_mut(&mut self.observed.instances[host].instance);
         instance.status = if draining { InstanceStatus::Draining } else { InstanceStatus::Active };
         self.observed.draining.remove(&instance.id);
         self.observed.draining.extend(draining.then(|| instance.id.clone()));
     }
 
     fn set_heard(&mut self, host: usize, heard: bool) {
-        let instance = &mut self.observed.instances[host].instance;
+        let instance = Arc::make_mut(&mut self.observed.instances[host].instance);
         instance.agent_connected = heard;
         let there = |task: &&mut Task| task.instance_id.as_ref() == Some(&instance.id);
         self.observed.tasks.iter_mut().filter(there).for_each(|task| task.connected = heard);
@@ -552,7 +553,7 @@ fn tasks_of_a_lost_host_are_replaced_and_stopped_when_it_returns() {
     let mut world = World::new(3, 100, 200);
     world.settle();
     let host = world.observed.instances[0].instance.id.clone();
-    std::sync::Arc::make_mut(&mut world.observed.instances[0].instance).agent_connected = false;
+    Arc::make_mut(&mut world.observed.instances[0].instance).agent_connected = false;
     for task in world.observed.tasks.iter_mut().filter(|task| task.instance_id.as_ref() == Some(&host)) {
         task.connected = false;
     }
