@@ -7,6 +7,7 @@ use crate::kinds::REPOSITORY;
 use crate::picture::Picture;
 use anyhow::{Context as _, Result};
 use api::agent::{AgentError, AgentErrorCode};
+use axum::Router;
 use axum::body::Body;
 use deployer::agents::lease;
 use deployer::rollout::pass::{self, Memory, Status};
@@ -53,7 +54,8 @@ pub struct Machine {
 /// What dies with the process.
 struct Process {
     context: Arc<Context>,
-    deployer: Deployer,
+    agents: Router,
+    people: Router,
     memory: Memory,
 }
 
@@ -88,7 +90,7 @@ impl Machine {
         let deployer = Deployer::open(context).await?;
         let context = deployer.context().clone();
         lease::expect_connected(&context).await?;
-        self.process = Some(Process { context, deployer, memory: Memory::default() });
+        self.process = Some(Process { context, agents: deployer.agent_router(), people: deployer.aws_router(), memory: Memory::default() });
         Ok(())
     }
 
@@ -146,7 +148,7 @@ impl Machine {
         if let Some(certificate) = certificate {
             request.extensions_mut().insert(PeerCertificate(certificate.clone()));
         }
-        let response = process.deployer.agent_router().oneshot(request).await.map_err(|_| None)?;
+        let response = process.agents.clone().oneshot(request).await.map_err(|_| None)?;
         let status = response.status();
         let body = axum::body::to_bytes(response.into_body(), BODY_BYTES_MAX).await.map_err(|_| None)?;
         if status == StatusCode::OK {
@@ -164,7 +166,7 @@ impl Machine {
             .header("x-amz-target", format!("AmazonEC2ContainerServiceV20141113.{operation}"))
             .body(Body::from(body.to_string()))
             .expect("a request can be made");
-        let response = process.deployer.aws_router().oneshot(request).await.map_err(|error| error.to_string())?;
+        let response = process.people.clone().oneshot(request).await.map_err(|error| error.to_string())?;
         let status = response.status();
         let body = axum::body::to_bytes(response.into_body(), BODY_BYTES_MAX).await.map_err(|error| error.to_string())?;
         let text = String::from_utf8_lossy(&body).into_owned();
