@@ -32,6 +32,8 @@ pub const CONTROL_PLANE: &str = "cp-simulated";
 pub const HEARTBEAT: Duration = Duration::from_secs(5);
 pub const LEASE: Duration = Duration::from_secs(15);
 pub const HEALTHY_AFTER: Duration = Duration::from_secs(10);
+/// How long what many lost hosts ran is not replaced; short, so that a run sees its end.
+pub const BRAKE: Duration = Duration::from_secs(40);
 const BODY_BYTES_MAX: usize = 1 << 24;
 
 /// A runtime of one thread, in real time: nothing in here depends on how long it takes.
@@ -192,12 +194,14 @@ fn config(epoch: i64) -> DeployerConfig {
         own_hosts: vec!["127.0.0.1:5000".into()],
         image_host: "127.0.0.1:5000".into(),
         public_url: "http://127.0.0.1:5000".into(),
+        agent_url: "https://127.0.0.1:5001".into(),
         control_plane_id: CONTROL_PLANE.into(),
         epoch,
         // A poll answers at once; the world holds it until there is news or the heartbeat is over.
         heartbeat: Duration::ZERO,
         lease: LEASE,
         healthy_after: HEALTHY_AFTER,
+        brake: BRAKE,
     }
 }
 
