@@ -13,10 +13,11 @@ use agent::runtime::fake::FakeDocker;
 use anyhow::{Context as _, Result};
 use model::Timestamp;
 use model::clock::Clock;
-use model::ids::TaskId;
+use model::ids::{InstanceId, TaskId};
+use model::task::Task;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
@@ -59,9 +60,9 @@ pub struct Arena {
     state: Mutex<State>,
     start: Instant,
     pub members: Vec<Membership>,
-    /// Raised when what the server holds changed, or its process ended: held polls look again.
+    /// By host: its tasks changed, or the server's process ended, so that its held poll looks again.
     /// (A `watch` wakes in an order that chance gives, this one in the order of waiting.)
-    pub news: Notify,
+    pub news: Vec<Notify>,
     /// Counts processes of the server: a held poll does not outlive its own.
     pub process: AtomicU64,
 }
@@ -127,7 +128,7 @@ impl Arena {
             state: Mutex::new(state),
             start: Instant::now(),
             members,
-            news: Notify::new(),
+            news: (0..hosts).map(|_| Notify::new()).collect(),
             process: AtomicU64::new(0),
         };
         arena.ask(false, |_, _| ());
@@ -165,16 +166,22 @@ impl Arena {
             let answer = job(runtime, machine);
             (answer, runtime.block_on(machine.refresh()).expect("the database can be read"))
         });
+        let touched = touched(&state.oracle.picture, &picture);
         let changes = state.oracle.take(picture, planned, now);
         for change in &changes {
             state.trace.say(self.elapsed(), change);
         }
         state.plan_wanted |= !changes.is_empty();
         drop(state);
-        if !changes.is_empty() {
-            self.news.notify_waiters();
+        for (host, _) in self.members.iter().enumerate().filter(|(_, member)| touched.contains(&member.instance)) {
+            self.news[host].notify_waiters();
         }
         answer
+    }
+
+    /// Every held poll looks again.
+    pub fn wake_all(&self) {
+        self.news.iter().for_each(Notify::notify_waiters);
     }
 
     /// Judges what the engines did since the last look.
@@ -231,6 +238,12 @@ impl Arena {
         let state = self.state();
         state.answers[host].iter().rev().find(|(of, _)| *of < epoch).map(|(_, body)| body.clone())
     }
+}
+
+/// Instances with a task that is new or changed.
+fn touched(before: &Picture, after: &Picture) -> BTreeSet<InstanceId> {
+    let is_new = |task: &&Arc<Task>| before.tasks.get(&task.id).is_none_or(|was| was.version != task.version);
+    after.tasks.values().filter(is_new).filter_map(|task| task.instance_id.clone()).collect()
 }
 
 /// A host's clock: the virtual time, wrong by a constant.

@@ -43,7 +43,7 @@ pub struct Length {
 
 impl Default for Length {
     fn default() -> Self {
-        Self { steps: 30, clean_every: 16 }
+        Self { steps: 24, clean_every: 24 }
     }
 }
 

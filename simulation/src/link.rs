@@ -102,7 +102,7 @@ impl Link {
         let process = self.arena.process.load(Ordering::Relaxed);
         loop {
             // Made before the look: what comes after it is not missed.
-            let news = self.arena.news.notified();
+            let news = self.arena.news[self.host].notified();
             let said = match self.arrive("", "poll", body.clone()) {
                 Ok(answer) => answer,
                 refused => return Some(refused),

@@ -6,7 +6,7 @@ use crate::network::{Cut, Quality};
 use crate::server::HEARTBEAT;
 use crate::world::World;
 use anyhow::Result;
-use model::service::ServiceStatus;
+use model::service::{RolloutState, ServiceStatus};
 use rand::RngExt;
 use serde_json::json;
 use std::time::Duration;
@@ -46,6 +46,11 @@ pub fn last_word(world: &mut World) {
         if !fulfillable || world.random.random_ratio(1, 4) {
             let good: Vec<usize> = (0..KINDS.len()).filter(|at| is_modest(&KINDS[*at])).collect();
             request["taskDefinition"] = json!(Kind::definition_of(good[world.random.random_range(0..good.len())]));
+        }
+        let completed = picture.primary(&service.id).is_some_and(|primary| primary.rollout_state == RolloutState::Completed);
+        if !completed {
+            // What failed before may have failed for good.
+            request["forceNewDeployment"] = json!(true);
         }
         let desired = service.desired_count.min(if world.hosts.len() == 1 { DESIRED_MAX.0 } else { DESIRED_MAX.1 });
         request["desiredCount"] = json!(desired);

@@ -7,6 +7,7 @@ use crate::kinds::REPOSITORY;
 use crate::picture::Picture;
 use anyhow::{Context as _, Result};
 use api::agent::{AgentError, AgentErrorCode};
+use axum::Router;
 use axum::body::Body;
 use deployer::agents::lease;
 use deployer::rollout::pass::{self, Memory, Status};
@@ -31,6 +32,8 @@ pub const CONTROL_PLANE: &str = "cp-simulated";
 pub const HEARTBEAT: Duration = Duration::from_secs(5);
 pub const LEASE: Duration = Duration::from_secs(15);
 pub const HEALTHY_AFTER: Duration = Duration::from_secs(10);
+/// How long what many lost hosts ran is not replaced; short, so that a run sees its end.
+pub const BRAKE: Duration = Duration::from_secs(40);
 const BODY_BYTES_MAX: usize = 1 << 24;
 
 /// A runtime of one thread, in real time: nothing in here depends on how long it takes.
@@ -53,7 +56,8 @@ pub struct Machine {
 /// What dies with the process.
 struct Process {
     context: Arc<Context>,
-    deployer: Deployer,
+    agents: Router,
+    people: Router,
     memory: Memory,
 }
 
@@ -88,7 +92,7 @@ impl Machine {
         let deployer = Deployer::open(context).await?;
         let context = deployer.context().clone();
         lease::expect_connected(&context).await?;
-        self.process = Some(Process { context, deployer, memory: Memory::default() });
+        self.process = Some(Process { context, agents: deployer.agent_router(), people: deployer.aws_router(), memory: Memory::default() });
         Ok(())
     }
 
@@ -146,7 +150,7 @@ impl Machine {
         if let Some(certificate) = certificate {
             request.extensions_mut().insert(PeerCertificate(certificate.clone()));
         }
-        let response = process.deployer.agent_router().oneshot(request).await.map_err(|_| None)?;
+        let response = process.agents.clone().oneshot(request).await.map_err(|_| None)?;
         let status = response.status();
         let body = axum::body::to_bytes(response.into_body(), BODY_BYTES_MAX).await.map_err(|_| None)?;
         if status == StatusCode::OK {
@@ -164,7 +168,7 @@ impl Machine {
             .header("x-amz-target", format!("AmazonEC2ContainerServiceV20141113.{operation}"))
             .body(Body::from(body.to_string()))
             .expect("a request can be made");
-        let response = process.deployer.aws_router().oneshot(request).await.map_err(|error| error.to_string())?;
+        let response = process.people.clone().oneshot(request).await.map_err(|error| error.to_string())?;
         let status = response.status();
         let body = axum::body::to_bytes(response.into_body(), BODY_BYTES_MAX).await.map_err(|error| error.to_string())?;
         let text = String::from_utf8_lossy(&body).into_owned();
@@ -198,6 +202,7 @@ fn config(epoch: i64) -> DeployerConfig {
         lease: LEASE,
         brake: Duration::ZERO,
         healthy_after: HEALTHY_AFTER,
+        brake: BRAKE,
     }
 }
 

@@ -68,7 +68,7 @@ impl World {
         self.arena.say("the server is killed");
         self.arena.ask(false, |_, machine| machine.kill());
         self.arena.process.fetch_add(1, Ordering::Relaxed);
-        self.arena.news.notify_waiters();
+        self.arena.wake_all();
     }
 
     pub fn start_server(&self) {

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Seeds that `make test` plays; `BERTH_SEEDS` raises it, `make soak` plays thousands.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 120;
 const THREADS: usize = 2;
 
 fn played(seed: u64, length: Length) -> Played {
@@ -41,7 +41,7 @@ fn every_rule_holds_for_some_hundreds_of_seeds() {
 
 #[test]
 fn a_seed_repeats_itself_to_the_last_line() {
-    for seed in [7, 16, 23] {
+    for seed in [7, 23, 24] {
         let (once, again) = (played(seed, Length::default()), played(seed, Length::default()));
         assert_eq!(once, again, "seed {seed}");
         assert!(once.lines > 50, "{once:?}");
