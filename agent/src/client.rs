@@ -3,7 +3,7 @@
 use crate::tls::TlsError;
 use api::agent::{
     AgentError, AgentErrorCode, BODY_BYTES_MAX, JoinRequest, JoinResponse, LOG_PROBLEM_HEADER, POLL_SECS_MAX, PollRequest, PollResponse,
-    RegisterRequest, RegisterResponse, RenewRequest, RenewResponse, ReportRequest, ReportResponse,
+    ProgressRequest, RegisterRequest, RegisterResponse, RenewRequest, RenewResponse, ReportRequest, ReportResponse,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -121,6 +121,13 @@ impl HttpServer {
         if let Some(problem) = problem {
             request = request.header(LOG_PROBLEM_HEADER, problem);
         }
+        let response = request.send().await?;
+        if response.status().is_success() { Ok(()) } else { Err(refusal(response).await) }
+    }
+
+    /// Says how far pulls are; nobody waits for it.
+    pub async fn progress(&self, request: &ProgressRequest) -> Result<(), ClientError> {
+        let request = self.calls.post(format!("{}/agent/v1/progress", self.base)).json(request).timeout(CALL_TIMEOUT);
         let response = request.send().await?;
         if response.status().is_success() { Ok(()) } else { Err(refusal(response).await) }
     }

@@ -16,6 +16,8 @@ use std::collections::BTreeMap;
 pub enum Action {
     Launch,
     Stop,
+    /// Its last lines are read.
+    Finish,
     Remove,
 }
 

@@ -7,13 +7,16 @@
 mod checks;
 mod images;
 mod launch;
+mod progress;
 mod state;
 mod stop;
+mod tails;
 #[cfg(test)]
 mod tests;
 mod watch;
 
 pub use images::{Images, RelayAccess};
+pub use progress::Progress;
 
 use crate::config::{LIST_PERIOD, STARTS_AT_ONCE};
 use crate::diff::{self, Action, Planes, Step};
@@ -54,6 +57,7 @@ pub struct Engine<R> {
     ledger: Ledger,
     planes: Planes,
     images: Images,
+    progress: Progress,
     outbox: Arc<Outbox>,
     failpoint: Failpoint,
     state: Mutex<State>,
@@ -84,6 +88,7 @@ impl<R: Runtime> Engine<R> {
             ledger,
             planes: parts.planes,
             images: Images::new(parts.relay),
+            progress: Progress::default(),
             outbox: Arc::new(Outbox::new(failpoint.clone())),
             failpoint,
             state: Mutex::new(State::new(loaded)),
@@ -154,6 +159,11 @@ impl<R: Runtime> Engine<R> {
         }
         self.publish_unknown(&state);
         self.outbox.repeat_unknown();
+    }
+
+    /// How far the pulls under way are.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
     }
 
     /// Host part of the readable names of pulled images.
@@ -240,6 +250,7 @@ impl<R: Runtime> Engine<R> {
                 Step::Stop(task) => self.spawn(&mut state, task, Action::Stop),
                 Step::Remove(task) => self.spawn(&mut state, task, Action::Remove),
                 Step::CancelLaunch(task) => state.cancel(&task),
+                Step::Finish(task) if has_output(&state, &task) => self.spawn(&mut state, task, Action::Finish),
                 Step::Finish(task) => {
                     state.note(&task, |record| record.finish(now));
                     again = true;
@@ -257,6 +268,7 @@ impl<R: Runtime> Engine<R> {
                 match action {
                     Action::Launch => launch::launch(&engine, &task, &cancel).await,
                     Action::Stop => stop::stop(&engine, &task).await,
+                    Action::Finish => tails::finish(&engine, &task).await,
                     Action::Remove => stop::remove(&engine, &task).await,
                 }
             };
@@ -280,4 +292,9 @@ impl<R: Runtime> Engine<R> {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+/// Whether the task may have left lines to be read before it counts as STOPPED.
+fn has_output(state: &State, task: &TaskId) -> bool {
+    state.tasks.get(task).is_some_and(|tracked| !tracked.record.ended_containers().is_empty())
 }

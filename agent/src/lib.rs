@@ -21,6 +21,7 @@ pub mod ledger;
 mod logs;
 pub mod mapping;
 mod membership;
+mod progress;
 mod random;
 pub mod record;
 mod relay;

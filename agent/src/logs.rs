@@ -54,7 +54,7 @@ fn lines<R: Runtime>(
     containers: Vec<(String, String)>,
     request: &LogRequest,
 ) -> BoxStream<'static, Result<Bytes, RuntimeError>> {
-    let options = LogOptions { follow: request.follow, tail: request.tail, timestamps: request.timestamps };
+    let options = LogOptions { follow: request.follow, tail: request.tail, timestamps: request.timestamps, since: request.since };
     let several = containers.len() > 1;
     let streams = containers.into_iter().map(|(name, id)| {
         let output = engine.runtime().logs(&id, &options);

@@ -6,7 +6,7 @@
 use crate::failure::{ESSENTIAL_EXITED, LaunchFailure, OUT_OF_MEMORY, VANISHED};
 use crate::mapping::static_bindings;
 use crate::runtime::Sighting;
-use api::agent::{TaskOrder, TaskReport};
+use api::agent::{LogTail, TaskOrder, TaskReport};
 use model::Timestamp;
 use model::task::{ContainerState, DesiredStatus, HealthStatus, NetworkBinding, StopCode, TaskStatus};
 use serde::{Deserialize, Serialize};
@@ -65,6 +65,9 @@ pub struct TaskRecord {
     pub pull_stopped_at: Option<Timestamp>,
     pub started_at: Option<Timestamp>,
     pub stopped_at: Option<Timestamp>,
+    /// The last lines of its containers, from its end until that is settled.
+    #[serde(default)]
+    pub log_tails: Vec<LogTail>,
 }
 
 impl TaskRecord {
@@ -81,6 +84,7 @@ impl TaskRecord {
             pull_stopped_at: None,
             started_at: None,
             stopped_at: None,
+            log_tails: Vec::new(),
         };
         record.decide_cause();
         record
@@ -171,6 +175,18 @@ impl TaskRecord {
         self.stopped_at.get_or_insert(now);
     }
 
+    /// The server has its last word on record.
+    pub fn settle(&mut self, now: Timestamp) {
+        self.settled_at.get_or_insert(now);
+        self.log_tails.clear();
+    }
+
+    /// Containers that ran and ended, by name and Docker id: those that may have left output.
+    pub fn ended_containers(&self) -> Vec<(String, String)> {
+        let ended = self.containers.iter().filter(|(_, known)| known.phase == Phase::Exited && known.started);
+        ended.filter_map(|(name, known)| Some((name.clone(), known.runtime_id.clone()?))).collect()
+    }
+
     pub fn has_running(&self) -> bool {
         self.containers.values().any(|container| container.phase == Phase::Running)
     }
@@ -223,6 +239,7 @@ impl TaskRecord {
             pull_stopped_at: self.pull_stopped_at,
             started_at: self.started_at,
             stopped_at: self.stopped_at,
+            log_tails: self.log_tails.clone(),
         }
     }
 

@@ -17,6 +17,8 @@ use tokio::sync::Notify;
 
 /// Changes of one moment (a task of several containers) go together; far below the 100 ms a report may wait.
 const GATHER: Duration = Duration::from_millis(3);
+/// Last lines of tasks in one request, in bytes; one task more may be over it. JSON makes up to six bytes of one.
+const TAIL_BYTES_MAX: usize = 1024 * 1024;
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(10);
 
@@ -99,7 +101,13 @@ impl Outbox {
             return None;
         }
         waiting.unknown_changed = false;
-        let ids: Vec<TaskId> = waiting.reports.keys().take(REPORTS_MAX).cloned().collect();
+        let mut tail_bytes = 0;
+        let fits = |report: &&TaskReport| {
+            let before = tail_bytes;
+            tail_bytes += report.log_tails.iter().map(|tail| tail.text.len()).sum::<usize>();
+            before < TAIL_BYTES_MAX
+        };
+        let ids: Vec<TaskId> = waiting.reports.values().take(REPORTS_MAX).take_while(fits).map(|report| report.task_id.clone()).collect();
         let reports = ids.iter().filter_map(|id| waiting.reports.remove(id)).collect();
         Some((reports, waiting.unknown.clone()))
     }

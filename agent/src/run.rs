@@ -9,7 +9,7 @@ use crate::logs::Logs;
 use crate::membership::{self, Membership};
 use crate::runtime::docker::DockerRuntime;
 use crate::sync::{Ended, Sync};
-use crate::{files, random, relay, renew, reporter, tls};
+use crate::{files, progress, random, relay, renew, reporter, tls};
 use model::clock::SystemClock;
 use std::io;
 use std::path::PathBuf;
@@ -130,11 +130,13 @@ async fn serve(
         move || engine.epoch()
     };
     let reporter = tokio::spawn(reporter::run(server.clone(), engine.outbox(), epoch));
+    let progress = tokio::spawn(progress::run(server.clone(), Arc::clone(&engine)));
     let work = tokio::spawn(Arc::clone(&engine).run());
 
     let ended = converse(config, membership, can_rejoin, &engine, server, stopping).await;
     session.cancel();
     reporter.abort();
+    progress.abort();
     relay.abort();
     // The engine ends by itself, so that nothing of it is left when another membership begins.
     if let Err(error) = work.await {

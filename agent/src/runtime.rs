@@ -6,6 +6,9 @@
 pub mod docker;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
+mod meter;
+
+pub use meter::{Level, Meter};
 
 use bollard::models::ContainerCreateBody;
 use bytes::Bytes;
@@ -126,6 +129,8 @@ pub struct LogOptions {
     pub follow: bool,
     pub tail: Option<u32>,
     pub timestamps: bool,
+    /// Only what was written in this second or later.
+    pub since: Option<i64>,
 }
 
 /// The engine and its host.
@@ -145,7 +150,9 @@ pub trait Runtime: Clone + Send + Sync + 'static {
     /// One container by name or id; nothing when there is none, or none of Berth's.
     fn inspect(&self, container: &str) -> impl Future<Output = Result<Option<Found>, RuntimeError>> + Send;
     fn image_exists(&self, image: &str) -> impl Future<Output = Result<bool, RuntimeError>> + Send;
-    fn pull(&self, image: &str, credential: Option<PullCredential>) -> impl Future<Output = Result<(), RuntimeError>> + Send;
+    /// Pulls an image; what is heard of its layers meanwhile goes to `meter`.
+    fn pull(&self, image: &str, credential: Option<PullCredential>, meter: &Meter)
+    -> impl Future<Output = Result<(), RuntimeError>> + Send;
     fn tag(&self, image: &str, repository: &str, tag: &str) -> impl Future<Output = Result<(), RuntimeError>> + Send;
     /// Makes a container and returns its id.
     fn create(&self, name: &str, body: ContainerCreateBody) -> impl Future<Output = Result<String, RuntimeError>> + Send;

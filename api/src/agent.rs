@@ -10,6 +10,7 @@
 //! | `POST /agent/v1/register` | [`RegisterRequest`] | [`RegisterResponse`] |
 //! | `POST /agent/v1/poll` | [`PollRequest`] | [`PollResponse`], after at most [`POLL_SECS_MAX`] |
 //! | `POST /agent/v1/report` | [`ReportRequest`] | [`ReportResponse`] |
+//! | `POST /agent/v1/progress` | [`ProgressRequest`] | 204; nothing of it is kept |
 //! | `POST /agent/v1/renew` | [`RenewRequest`] | [`RenewResponse`] |
 //! | `POST /agent/v1/logs/{request_id}` | raw log bytes, chunked; or nothing and [`LOG_PROBLEM_HEADER`] | 204 |
 //! | `GET`/`HEAD /agent/v1/images/{repository}/manifests/{digest}`, `…/blobs/{digest}` | | the content, as the registry serves it |
@@ -30,6 +31,15 @@ pub const POLL_SECS_MAX: u64 = 20;
 pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Most task reports in one request.
 pub const REPORTS_MAX: usize = 500;
+
+/// Lines of output that a stopped task leaves behind, of each container.
+pub const LOG_TAIL_LINES: u32 = 50;
+/// Most bytes of them, of all containers of a task.
+pub const LOG_TAIL_BYTES_MAX: usize = 16 * 1024;
+/// Least time between two words about the progress of pulls, in milliseconds.
+pub const PROGRESS_MILLIS_MIN: u64 = 500;
+/// Most pulls in one request.
+pub const PROGRESS_MAX: usize = 200;
 
 /// Exchange of a single-use join token for a certificate. The key never leaves the agent.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -158,6 +168,9 @@ pub struct LogRequest {
     /// Last lines to begin with; all when absent.
     pub tail: Option<u32>,
     pub timestamps: bool,
+    /// Only what was written in this second or later, in seconds since 1970.
+    #[serde(default)]
+    pub since: Option<i64>,
 }
 
 /// Observed state, latest wins. Never refused because a task is unknown.
@@ -187,6 +200,34 @@ pub struct TaskReport {
     pub pull_stopped_at: Option<Timestamp>,
     pub started_at: Option<Timestamp>,
     pub stopped_at: Option<Timestamp>,
+    /// With STOPPED: the last lines of its containers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log_tails: Vec<LogTail>,
+}
+
+/// The last lines of one container, at most [`LOG_TAIL_LINES`]; those of a task together at most [`LOG_TAIL_BYTES_MAX`]. Each line
+/// begins with its time (RFC 3339) and a space.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogTail {
+    pub container: String,
+    pub text: String,
+}
+
+/// How far the pulls of this host are. For people who watch: shown, never acted on, and not repeated when it is lost.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ProgressRequest {
+    pub pulls: Vec<PullProgress>,
+}
+
+/// How far one pull is, in what is known of it: layers show up while it goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PullProgress {
+    pub task_id: TaskId,
+    pub container: String,
+    pub layers_done: u32,
+    pub layers: u32,
+    pub bytes_done: u64,
+    pub bytes: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,6 +5,7 @@
 pub mod access;
 pub mod client;
 pub mod deployer;
+pub mod events;
 
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};

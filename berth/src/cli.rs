@@ -12,8 +12,8 @@ Start here:
   berth service create web --image acme/web:v1 --count 3 --port 8080 --wait
   berth ps                                     its tasks, with their URLs
 
-Exit codes: 0 done; 1 error; 2 usage; 3 not found; 4 not logged in or not allowed; 5 conflict; 7 deployment failed;
-8 still running when the time was up; 130 stopped watching. `berth run --wait` exits with the task's own code.";
+Exit codes: 0 done; 1 error; 2 usage; 3 not found; 4 not logged in or not allowed; 5 conflict; 6 deployment failed and rolled
+back; 7 deployment failed; 8 still running when the time was up; 130 stopped watching. `berth run --wait` exits with the task's own code.";
 
 /// A container registry and a deployer in one binary: push an image, run it as a service on your own machines.
 #[derive(Debug, Parser)]
@@ -67,6 +67,9 @@ pub enum Command {
     /// Create, change, show and remove services
     #[command(subcommand)]
     Service(commands::service::ServiceCommand),
+    /// Deployments: watch one
+    #[command(subcommand)]
+    Deploy(commands::deploy::DeployCommand),
     /// List running tasks with the URLs of their ports
     Ps(commands::tasks::PsArgs),
     /// List tasks with their states and reasons

@@ -5,8 +5,10 @@ pub mod access_key;
 pub mod agent;
 pub mod clusters;
 pub mod context;
+pub mod deploy;
 mod describe;
 pub mod events;
+mod follow;
 pub mod instances;
 pub mod join_token;
 pub mod login;
@@ -57,6 +59,7 @@ async fn client(global: Global, command: Command) -> Result<u8> {
         Command::AccessKey(command) => access_key::run(&global.session()?, command).await?,
         Command::Services(args) => service::list(&global.session()?, &args).await?,
         Command::Service(command) => service::run(&global.session()?, command).await?,
+        Command::Deploy(command) => deploy::run(&global.session()?, command).await?,
         Command::Ps(args) => tasks::ps(&global.session()?, &args).await?,
         Command::Tasks(args) => tasks::list(&global.session()?, &args).await?,
         Command::Run(args) => return run::run(&global.session()?, args).await,

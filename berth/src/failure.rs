@@ -14,6 +14,8 @@ pub enum Exit {
     Denied = 4,
     /// It exists already, or something else stands in the way.
     Conflict = 5,
+    /// A deployment failed, and the service runs again what it ran before.
+    RolledBack = 6,
     /// A deployment failed and the service is left as it is.
     DeploymentFailed = 7,
     /// Still running when the time was up.

@@ -60,17 +60,9 @@ async fn serve(mut args: ServerArgs) -> Result<()> {
     admin::ensure(&identity, &config.data_dir).await?;
     let authority = Authority::open(&identity).await.map_err(failed("cannot open the private authority"))?;
     let registry = open_registry(&config, &args, &db, &clock, &identity).await?;
-    let context = deployer::Context {
-        config: deployer_config(&config, fixed.control_plane_id.clone(), epoch),
-        registry: functions::of(&registry),
-        partition: fixed.partition.clone(),
-        identity: identity.clone(),
-        db: db.clone(),
-        clock,
-        rollout_wake: platform::wake::Wake::default(),
-        orders_wake: deployer::OrdersWake::default(),
-        agents: deployer::agents::Agents::default(),
-    };
+    let config_of_deployer = deployer_config(&config, fixed.control_plane_id.clone(), epoch);
+    let functions = functions::of(&registry);
+    let context = deployer::Context::new(db.clone(), clock, identity.clone(), fixed.partition.clone(), config_of_deployer, functions);
     let deployer = Deployer::open(context).await.map_err(failed("cannot open the control plane"))?;
 
     let lifecycle = Lifecycle::new();

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 /// Longest time to reach the server, in seconds.
 const CONNECT_SECS_MAX: u64 = 10;
+/// A connection that is silent for this long is asked whether it still stands, in seconds.
+const KEEPALIVE_SECS: u64 = 15;
 
 /// Flags of every client command.
 #[derive(Debug, Clone, Args)]
@@ -92,6 +94,7 @@ pub fn http_client(context: &Context) -> Result<reqwest::Client> {
     let failed = |error: reqwest::Error| Failure::error("cannot set up TLS").why(error);
     let mut builder = reqwest::Client::builder()
         .connect_timeout(Duration::from_secs(CONNECT_SECS_MAX))
+        .tcp_keepalive(Duration::from_secs(KEEPALIVE_SECS))
         .user_agent(concat!("berth/", env!("CARGO_PKG_VERSION")));
     if let Some(authority) = &context.authority {
         builder = builder.tls_certs_only(reqwest::Certificate::from_pem_bundle(authority.as_bytes()).map_err(failed)?);

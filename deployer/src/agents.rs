@@ -11,6 +11,7 @@ pub mod logs;
 mod merge;
 mod orders;
 mod poll;
+mod progress;
 mod register;
 mod relay;
 mod report;
@@ -34,6 +35,7 @@ pub fn router(context: Arc<Context>) -> Router {
         .route("/agent/v1/register", post(register::register))
         .route("/agent/v1/poll", post(poll::poll))
         .route("/agent/v1/report", post(report::report))
+        .route("/agent/v1/progress", post(progress::progress))
         .layer(DefaultBodyLimit::max(api::agent::BODY_BYTES_MAX))
         // The body is the output of a container, of any length; it flows through and is never held.
         .route("/agent/v1/logs/{request_id}", post(logs::answer).layer(DefaultBodyLimit::disable()))

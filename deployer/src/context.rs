@@ -26,6 +26,8 @@ pub struct Context {
     pub orders_wake: OrdersWake,
     /// What is known of the connected agents; memory only.
     pub agents: crate::agents::Agents,
+    /// Where streams of events listen.
+    pub live: crate::live::Live,
 }
 
 impl Context {
@@ -47,6 +49,7 @@ impl Context {
             rollout_wake: Wake::default(),
             orders_wake: OrdersWake::default(),
             agents: crate::agents::Agents::default(),
+            live: crate::live::Live::default(),
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! `aws` is the wire, `operations` one function per operation, `task_definition` the pure checks of a document, `store` all SQL.
 //! `rollout` keeps services at what they should be, `placement` chooses instances, `agents` is the protocol with the hosts, `v1`
-//! the part of the Berth API that is about running things. The composition root builds a [`Deployer`] and mounts its routers.
+//! the part of the Berth API that is about running things; `task_events` writes what people see of tasks, `live` hands events on to
+//! those who watch. The composition root builds a [`Deployer`] and mounts its routers.
 //!
 //! Deliberately absent: registry code. What is needed of the registry comes in as [`RegistryFunctions`].
 
@@ -10,11 +11,13 @@ pub mod agents;
 pub mod aws;
 pub mod context;
 pub mod error;
+pub mod live;
 pub mod operations;
 pub mod placement;
 pub mod rollout;
 pub mod store;
 pub mod task_definition;
+pub mod task_events;
 pub mod v1;
 
 pub use context::{AssignedRequest, Context, DeployerConfig, OrdersWake, RegistryFunctions, RepositoryEntry};
@@ -58,5 +61,6 @@ impl Deployer {
     pub fn start(&self, lifecycle: &Lifecycle) {
         rollout::start(&self.0, lifecycle);
         agents::start(&self.0, lifecycle);
+        live::start(&self.0, lifecycle);
     }
 }

@@ -19,7 +19,7 @@ pub mod run;
 pub mod verdict;
 mod words;
 
-pub use cleanup::run as cleanup;
+pub use cleanup::{run as cleanup, task_events as cleanup_events};
 
 use crate::context::Context;
 use platform::lifecycle::Lifecycle;
@@ -50,6 +50,9 @@ pub fn start(context: &Arc<Context>, lifecycle: &Lifecycle) {
         async move {
             if let Err(error) = cleanup::run(&context).await {
                 tracing::error!(%error, "removing stopped tasks failed");
+            }
+            if let Err(error) = cleanup::task_events(&context).await {
+                tracing::error!(%error, "removing old events failed");
             }
         }
     });

@@ -5,6 +5,7 @@
 pub mod clusters;
 pub mod deployments;
 pub mod instances;
+pub mod log_tails;
 pub mod service_deployments;
 pub mod services;
 pub mod task_definitions;

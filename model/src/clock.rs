@@ -46,6 +46,12 @@ impl Timestamp {
         Self(self.0.saturating_sub(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
     }
 
+    /// Reads RFC 3339, whatever its offset and fraction.
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        let at = time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).ok()?;
+        i64::try_from(at.unix_timestamp_nanos().div_euclid(1000)).ok().map(Self)
+    }
+
     /// RFC 3339 in UTC with seconds, for people and for `/api/v1`.
     pub fn to_rfc3339(self) -> String {
         let format = time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// What statements run on: a connection inside or outside a transaction. Execute with `&mut *tx`.
 pub type Tx = AnyConnection;
@@ -106,6 +107,8 @@ struct Inner {
     backend: Backend,
     /// Write transactions asked for, for the metrics.
     writes: AtomicU64,
+    /// Raised after each commit of this process.
+    commits: watch::Sender<u64>,
 }
 
 enum Backend {
@@ -134,8 +137,9 @@ impl Db {
         let one = pool_options(1).connect(&url).await.map_err(open_error)?;
         sqlx::migrate!("../migrations/sqlite").run(&one).await.map_err(|e| DbError::Open(e.to_string()))?;
         let readers = pool_options(SQLITE_READERS).connect(&url).await.map_err(open_error)?;
-        let writer = writer::Writer::start(one);
-        Ok(Self(Arc::new(Inner { readers, backend: Backend::Sqlite { writer, _lock: lock }, writes: AtomicU64::new(0) })))
+        let commits = watch::Sender::new(0);
+        let writer = writer::Writer::start(one, commits.clone());
+        Ok(Self(Arc::new(Inner { readers, backend: Backend::Sqlite { writer, _lock: lock }, writes: AtomicU64::new(0), commits })))
     }
 
     async fn open_postgres(url: &str) -> Result<Self, DbError> {
@@ -146,7 +150,8 @@ impl Db {
             .await
             .map_err(open_error)?;
         sqlx::migrate!("../migrations/postgres").run(&readers).await.map_err(|e| DbError::Open(e.to_string()))?;
-        Ok(Self(Arc::new(Inner { readers, backend: Backend::Postgres, writes: AtomicU64::new(0) })))
+        let commits = watch::Sender::new(0);
+        Ok(Self(Arc::new(Inner { readers, backend: Backend::Postgres, writes: AtomicU64::new(0), commits })))
     }
 
     /// Whether this process is the only one that writes (SQLite): then what it holds in memory and keeps true itself is current.
@@ -157,6 +162,11 @@ impl Db {
     /// Write transactions asked for since the start.
     pub fn writes(&self) -> u64 {
         self.0.writes.load(Ordering::Relaxed)
+    }
+
+    /// Changes after each commit of this process; other processes' commits do not show (see [`Db::is_exclusive`]).
+    pub fn commits(&self) -> watch::Receiver<u64> {
+        self.0.commits.subscribe()
     }
 
     /// A connection for reading.
@@ -182,11 +192,16 @@ impl Db {
         match &self.0.backend {
             Backend::Sqlite { writer, .. } => writer.write(change).await,
             Backend::Postgres => {
-                let pool = self.0.readers.clone();
+                let (pool, commits) = (self.0.readers.clone(), self.0.commits.clone());
+                let write = async move {
+                    let done = write_postgres(&pool, change).await;
+                    if done.is_ok() {
+                        raise(&commits);
+                    }
+                    done
+                };
                 // Spawned, so that a caller that goes away does not cut a transaction in the middle.
-                tokio::spawn(async move { write_postgres(&pool, change).await })
-                    .await
-                    .unwrap_or_else(|_| Err(DbError::Other("a write did not end".into()).into()))
+                tokio::spawn(write).await.unwrap_or_else(|_| Err(DbError::Other("a write did not end".into()).into()))
             }
         }
     }
@@ -202,6 +217,11 @@ impl Db {
             writer.close().await;
         }
     }
+}
+
+/// One more commit.
+fn raise(commits: &watch::Sender<u64>) {
+    commits.send_modify(|count| *count = count.wrapping_add(1));
 }
 
 async fn write_postgres<T, E, F>(pool: &AnyPool, change: F) -> Result<T, E>

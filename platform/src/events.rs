@@ -47,10 +47,17 @@ pub async fn append(tx: &mut Tx, now: Timestamp, event: NewEvent) -> Result<i64,
 
 /// Newest events of `subject` first, at most `limit`.
 pub async fn of_subject(tx: &mut Tx, subject: &str, limit: i64) -> Result<Vec<Event>, DbError> {
+    of_subject_kind(tx, subject, "", limit).await
+}
+
+/// Newest events of `subject` first whose kind begins with `kind`, at most `limit`.
+pub async fn of_subject_kind(tx: &mut Tx, subject: &str, kind: &str, limit: i64) -> Result<Vec<Event>, DbError> {
     let rows = sqlx::query(
-        "select sequence, at, kind, principal, subject, message, detail from events where subject = $1 order by sequence desc limit $2",
+        "select sequence, at, kind, principal, subject, message, detail from events where subject = $1 and kind like $2 \
+         order by sequence desc limit $3",
     )
     .bind(subject.to_owned())
+    .bind(beginning(kind))
     .bind(limit)
     .fetch_all(tx)
     .await?;
@@ -69,27 +76,71 @@ pub async fn after(tx: &mut Tx, sequence: i64, limit: i64) -> Result<Vec<Event>,
     rows.iter().map(event).collect()
 }
 
-/// Events of `subject` after `sequence` in order, at most `limit`.
-pub async fn of_subject_after(tx: &mut Tx, subject: &str, sequence: i64, limit: i64) -> Result<Vec<Event>, DbError> {
+/// Events after `sequence` in order whose kind begins with `kind`, at most `limit`.
+pub async fn of_kind_after(tx: &mut Tx, kind: &str, sequence: i64, limit: i64) -> Result<Vec<Event>, DbError> {
     let rows = sqlx::query(
-        "select sequence, at, kind, principal, subject, message, detail from events where subject = $1 and sequence > $2 \
+        "select sequence, at, kind, principal, subject, message, detail from events where sequence > $1 and kind like $2 \
          order by sequence limit $3",
     )
-    .bind(subject.to_owned())
     .bind(sequence)
+    .bind(beginning(kind))
     .bind(limit)
     .fetch_all(tx)
     .await?;
     rows.iter().map(event).collect()
 }
 
-/// Newest events of all subjects first, at most `limit`.
-pub async fn newest(tx: &mut Tx, limit: i64) -> Result<Vec<Event>, DbError> {
-    let rows = sqlx::query("select sequence, at, kind, principal, subject, message, detail from events order by sequence desc limit $1")
-        .bind(limit)
-        .fetch_all(tx)
-        .await?;
+/// Events of `subject` after `sequence` in order whose kind begins with `kind`, at most `limit`.
+pub async fn of_subject_after(tx: &mut Tx, subject: &str, kind: &str, sequence: i64, limit: i64) -> Result<Vec<Event>, DbError> {
+    let rows = sqlx::query(
+        "select sequence, at, kind, principal, subject, message, detail from events where subject = $1 and sequence > $2 \
+         and kind like $3 order by sequence limit $4",
+    )
+    .bind(subject.to_owned())
+    .bind(sequence)
+    .bind(beginning(kind))
+    .bind(limit)
+    .fetch_all(tx)
+    .await?;
     rows.iter().map(event).collect()
+}
+
+/// Newest events of all subjects first whose kind begins with `kind`, at most `limit`.
+pub async fn newest(tx: &mut Tx, kind: &str, limit: i64) -> Result<Vec<Event>, DbError> {
+    let rows = sqlx::query(
+        "select sequence, at, kind, principal, subject, message, detail from events where kind like $1 order by sequence desc limit $2",
+    )
+    .bind(beginning(kind))
+    .bind(limit)
+    .fetch_all(tx)
+    .await?;
+    rows.iter().map(event).collect()
+}
+
+/// The sequence of the event that was committed last; 0 when there is none.
+pub async fn latest(tx: &mut Tx) -> Result<i64, DbError> {
+    let row = sqlx::query("select value from counters where name = 'events'").fetch_one(tx).await?;
+    Ok(row.try_get("value")?)
+}
+
+/// Removes the oldest events about tasks from before `cutoff`, at most `limit`, and returns how many. What the audit needs stays.
+pub async fn remove_of_tasks(tx: &mut Tx, cutoff: Timestamp, limit: i64) -> Result<u64, DbError> {
+    // The kind is written out, so that the index of these events alone is used.
+    let done = sqlx::query(
+        "delete from events where sequence in (select sequence from events where kind = 'task.changed' and at < $1 \
+         order by sequence limit $2)",
+    )
+    .bind(cutoff.as_micros())
+    .bind(limit)
+    .execute(tx)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// The pattern of everything that begins with `kind`. Kinds are of letters, digits, dots and hyphens: none is a wildcard.
+fn beginning(kind: &str) -> String {
+    let plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
+    kind.chars().filter(plain).chain(['%']).collect()
 }
 
 /// Raises the counter `name` and returns its new value. The row stays locked until the transaction ends.

@@ -51,6 +51,11 @@ impl Process {
         Ok(kill(pid(self.child.id())?, signal)?)
     }
 
+    /// SIGINT: what Ctrl-C does.
+    pub fn interrupt(&self) -> Result<()> {
+        self.signal(Signal::SIGINT)
+    }
+
     /// `kill -9`, and waits until it is gone. Its children are left alone.
     pub fn kill(&mut self) -> Result<()> {
         self.child.kill()?;

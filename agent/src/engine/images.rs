@@ -8,7 +8,7 @@ use super::Engine;
 use crate::config::PULLS_AT_ONCE;
 use crate::failure::{FailureKind, LaunchFailure, pull_problem, pull_text};
 use crate::random;
-use crate::runtime::{PullCredential, Runtime, RuntimeError};
+use crate::runtime::{Meter, PullCredential, Runtime, RuntimeError};
 use model::ImageReference;
 use model::ids::TaskId;
 use model::name::Digest;
@@ -195,7 +195,7 @@ pub(super) async fn refresh<R: Runtime>(engine: &Engine<R>, wanted: &Wanted<'_>,
     if !is_here {
         return fetch(engine, wanted, cancel).await;
     }
-    match cancellable(cancel, tokio::time::timeout(REFRESH_TIMEOUT, engine.runtime.pull(name, None))).await? {
+    match cancellable(cancel, tokio::time::timeout(REFRESH_TIMEOUT, engine.runtime.pull(name, None, &Meter::default()))).await? {
         Ok(Ok(())) => engine.images.trust(name, FRESH),
         Ok(Err(error)) => {
             tracing::info!(image = name, "using the copy of {name} on this host: {error}");
@@ -229,12 +229,13 @@ async fn fetch<R: Runtime>(engine: &Engine<R>, wanted: &Wanted<'_>, cancel: &Can
     let (source, container) = (wanted.source, wanted.container);
     let name = &source.names[0];
     engine.note(wanted.task, |record, now| record.pull_started_at.get_or_insert(now).as_micros());
+    let meter = engine.progress.begin(wanted.task, container);
     let mut attempt = 1;
     loop {
         let permit = cancellable(cancel, engine.images.pulls.acquire()).await?;
         let grant = source.own.as_ref().map(|(repository, _)| engine.images.relay.grant(repository));
         let credential = grant.as_ref().map(|grant| grant.credential.clone());
-        let result = cancellable(cancel, engine.runtime.pull(name, credential)).await?;
+        let result = cancellable(cancel, engine.runtime.pull(name, credential, &meter)).await?;
         drop((grant, permit));
         let error = match result {
             Ok(()) => break,

@@ -74,7 +74,7 @@ impl State {
             self.take_order(order, planes, now);
         }
         for task in &response.settled {
-            self.note(task, |record| record.settled_at.get_or_insert(now).to_owned());
+            self.note(task, |record| record.settle(now));
         }
         for task in &response.unknown {
             self.note(task, |record| record.unknown = true);
@@ -170,8 +170,10 @@ impl State {
         }
     }
 
+    /// Whether something is under way that changes the task's containers.
     pub fn is_busy(&self, task: &TaskId) -> bool {
-        self.tasks.get(task).is_some_and(|tracked| tracked.action.is_some())
+        let action = self.tasks.get(task).and_then(|tracked| tracked.action.as_ref());
+        action.is_some_and(|(action, _)| *action != Action::Finish)
     }
 
     pub fn cancel(&self, task: &TaskId) {

@@ -2,10 +2,10 @@
 
 mod convert;
 
-use super::{EngineInfo, Event, Found, LogOptions, PullCredential, Runtime, RuntimeError};
+use super::{EngineInfo, Event, Found, LogOptions, Meter, PullCredential, Runtime, RuntimeError};
 use bollard::auth::DockerCredentials;
 use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
-use bollard::models::ContainerCreateBody;
+use bollard::models::{ContainerCreateBody, CreateImageInfo};
 use bollard::query_parameters::{
     CreateContainerOptions, CreateImageOptions, EventsOptions, ListContainersOptions, LogsOptions, RemoveContainerOptions,
     StopContainerOptions, TagImageOptions,
@@ -83,6 +83,14 @@ async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, bollard
     }
 }
 
+/// What Docker says while it pulls: a layer, what it does with it, and how far it is.
+fn note(meter: &Meter, news: &CreateImageInfo) {
+    let (Some(layer), Some(status)) = (&news.id, &news.status) else { return };
+    let detail = news.progress_detail.as_ref();
+    let bytes = |value: Option<i64>| value.and_then(|bytes| u64::try_from(bytes).ok());
+    meter.note(layer, status, bytes(detail.and_then(|detail| detail.current)), bytes(detail.and_then(|detail| detail.total)));
+}
+
 fn label_filter() -> HashMap<String, Vec<String>> {
     HashMap::from([("label".to_owned(), vec![super::LABEL_CONTROL_PLANE.to_owned()])])
 }
@@ -110,7 +118,7 @@ impl Runtime for DockerRuntime {
         }
     }
 
-    async fn pull(&self, image: &str, credential: Option<PullCredential>) -> Result<(), RuntimeError> {
+    async fn pull(&self, image: &str, credential: Option<PullCredential>, meter: &Meter) -> Result<(), RuntimeError> {
         let options = CreateImageOptions { from_image: Some(image.to_owned()), ..CreateImageOptions::default() };
         let login = credential.map(|login| DockerCredentials {
             username: Some(login.username),
@@ -122,7 +130,7 @@ impl Runtime for DockerRuntime {
         let mut progress = std::pin::pin!(docker.create_image(Some(options), None, login));
         loop {
             match tokio::time::timeout(PULL_SILENCE_MAX, progress.next()).await {
-                Ok(Some(Ok(_))) => {}
+                Ok(Some(Ok(news))) => note(meter, &news),
                 Ok(Some(Err(error))) => return Err(convert::error(error)),
                 Ok(None) => return Ok(()),
                 Err(_) => return Err(RuntimeError::Timeout(PULL_SILENCE_MAX)),
@@ -184,6 +192,7 @@ impl Runtime for DockerRuntime {
             stdout: true,
             stderr: true,
             timestamps: options.timestamps,
+            since: options.since.and_then(|since| i32::try_from(since).ok()).unwrap_or_default(),
             tail: options.tail.map_or_else(|| "all".to_owned(), |lines| lines.to_string()),
             ..LogsOptions::default()
         };

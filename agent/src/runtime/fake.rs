@@ -3,7 +3,7 @@
 //! It outlives the agents that use it, as a real engine does. Calls take a moment each, so that a crash can fall in the middle: what a
 //! call does is done before its answer is on the way, and the answer may be lost.
 
-use super::{EngineInfo, Event, EventKind, Found, LogOptions, Owner, PullCredential, Runtime, RuntimeError, Sighting};
+use super::{EngineInfo, Event, EventKind, Found, LogOptions, Meter, Owner, PullCredential, Runtime, RuntimeError, Sighting};
 use bollard::models::ContainerCreateBody;
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -243,7 +243,7 @@ impl Runtime for FakeDocker {
         if inner.down { Err(RuntimeError::Unavailable("connection refused".into())) } else { Ok(inner.images.contains(image)) }
     }
 
-    async fn pull(&self, image: &str, _: Option<PullCredential>) -> Result<(), RuntimeError> {
+    async fn pull(&self, image: &str, _: Option<PullCredential>, _: &Meter) -> Result<(), RuntimeError> {
         let pull = |inner: &mut Inner| {
             if !inner.remote.contains(image) {
                 return Err(refused(404, format!("manifest for {image} not found: manifest unknown")));

@@ -238,8 +238,15 @@ pub async fn play() {
     assert!(server.fetched.lock().unwrap().iter().any(|path| *path == format!("{REPOSITORY}/manifests/{name}")));
     host::docker(&["rmi", "r.example.com/acme/web:v1"]);
 
-    let request =
-        LogRequest { id: "log-1".into(), task_id: good.task_id.clone(), container: None, follow: false, tail: None, timestamps: false };
+    let request = LogRequest {
+        id: "log-1".into(),
+        task_id: good.task_id.clone(),
+        container: None,
+        follow: false,
+        tail: None,
+        timestamps: false,
+        since: None,
+    };
     *server.log_request.lock().unwrap() = Some(request);
     until("the logs arrive", || !server.logs.lock().unwrap().is_empty()).await;
     assert_eq!(String::from_utf8_lossy(&server.logs.lock().unwrap()), "one\ntwo\n");

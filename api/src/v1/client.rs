@@ -1,5 +1,9 @@
 //! A small typed client of the Berth API. The command line is built on it.
 
+mod stream;
+
+pub use stream::{EventStream, Heard};
+
 use super::Problem;
 use reqwest::{Method, RequestBuilder, Response};
 use serde::Serialize;

@@ -4,7 +4,8 @@
 //! |---|---|---|
 //! | `GET /api/v1/tasks/{id}/logs` | [`LogQuery`] | `text/plain`, streamed |
 //! | `GET /api/v1/unknown-containers` | [`super::PageQuery`] | page of [`UnknownContainer`]; server admins |
-//! | `GET /api/v1/events` | [`EventQuery`] | [`EventPage`]: what the caller may see |
+//! | `GET /api/v1/events` | [`EventQuery`](super::events::EventQuery) | [`EventPage`](super::events::EventPage): what the caller may see |
+//! | the same with `Accept: text/event-stream` | [`EventQuery`](super::events::EventQuery), header `Last-Event-ID` | the same as it happens, as server-sent events |
 
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -31,7 +32,16 @@ pub struct LogQuery {
     /// Each line begins with its time.
     #[serde(default)]
     pub timestamps: bool,
+    /// Only what was written in this second or later, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<i64>,
+    /// Only what this server keeps: the last lines of a stopped task. Answers at once, whatever its host does.
+    #[serde(default)]
+    pub kept: bool,
 }
+
+/// Header of the answer with output: `kept` when these are the last lines that the server keeps, not the whole of it.
+pub const LOG_SOURCE_HEADER: &str = "x-berth-output";
 
 /// A labelled container that an agent found and no task here explains, as after the loss of a database. It is kept until a person decides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -47,44 +57,4 @@ pub struct UnknownContainer {
     /// As Docker says it.
     pub status: String,
     pub seen_at: String,
-}
-
-/// Which events, in the order in which they happened.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-pub struct EventQuery {
-    /// Events after this sequence; from the first on when 0. When absent: the newest ones.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after: Option<i64>,
-    /// Only those about this resource, `service:default/web`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub subject: Option<String>,
-    /// Events looked at, at most 1000; 200 when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limit: Option<usize>,
-}
-
-/// Oldest first. Events that the caller may not see are left out, so a page may be shorter than its limit.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct EventPage {
-    pub items: Vec<Event>,
-    /// Give it as `after` to go on from here, now or later.
-    pub next: i64,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Event {
-    pub sequence: i64,
-    pub at: String,
-    /// `service.event`, `grant.created`, …
-    pub kind: String,
-    /// Who did it; absent for what the control plane does by itself.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub principal: Option<String>,
-    /// `service:default/web`
-    pub subject: String,
-    pub message: String,
-    #[schema(value_type = Object)]
-    pub detail: serde_json::Value,
 }

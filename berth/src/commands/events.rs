@@ -1,20 +1,19 @@
-//! `berth events`: what happened, to a service or at all.
+//! `berth events`: what happened, to a service or at all, and what happens.
 
 use super::describe::ServiceTarget;
-use crate::failure::{Exit, Failure, Result};
+use super::follow::{self, News};
+use crate::failure::Result;
+use crate::output;
 use crate::session::Session;
-use api::v1::deployer::{Event, EventPage, EventQuery};
+use api::v1::events::{Event, EventPage, EventQuery};
 use clap::Args;
-use std::time::Duration;
-
-/// Time between two looks for new events, in milliseconds.
-const LOOK_MILLIS: u64 = 500;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   berth events web                     what happened to the service
   berth events -f                      everything you may see, as it happens
+  berth events -f web --kind task.     only what becomes of its tasks
   berth events --subject user:alice --json")]
 pub struct EventsArgs {
     /// Only this service
@@ -22,6 +21,9 @@ pub struct EventsArgs {
     /// Only what is about this: service:CLUSTER/NAME, user:NAME, repository:PATTERN
     #[arg(long, conflicts_with = "service")]
     pub subject: Option<String>,
+    /// Only kinds that begin with this: task., service., grant.created
+    #[arg(long, value_name = "KIND")]
+    pub kind: Option<String>,
     /// Stay and show what comes
     #[arg(long, short)]
     pub follow: bool,
@@ -37,29 +39,32 @@ pub async fn run(session: &Session, args: &EventsArgs) -> Result<()> {
         Some(service) => Some(format!("service:{}", ServiceTarget::parse(service, args.cluster.as_deref())?.full_name())),
         None => args.subject.clone(),
     };
-    let limit = usize::try_from(args.tail).ok();
-    let mut page = look(session, &EventQuery { after: None, subject: subject.clone(), limit }).await?;
-    loop {
-        page.items.iter().for_each(|event| session.out.line(&line(event), event));
-        if !args.follow {
-            return Ok(());
-        }
-        tokio::select! {
-            // Cancel-safe per docs: both hold nothing.
-            () = tokio::time::sleep(Duration::from_millis(LOOK_MILLIS)) => {}
-            _ = tokio::signal::ctrl_c() => return Err(Failure::new(Exit::Detached, "stopped watching")),
-        }
-        let query = EventQuery { after: Some(page.next), subject: subject.clone(), limit: None };
-        // A server that restarts is no reason to stop watching.
-        page = match look(session, &query).await {
-            Err(failure) if failure.exit() == Exit::Error => EventPage { items: Vec::new(), next: page.next },
-            other => other?,
-        };
+    let query = EventQuery { after: None, subject, kind: args.kind.clone(), limit: usize::try_from(args.tail).ok() };
+    let page: EventPage = session.v1.get("/api/v1/events", &query).await?;
+    page.items.iter().for_each(|event| session.out.line(&line(event), event));
+    if !args.follow {
+        return Ok(());
     }
-}
-
-async fn look(session: &Session, query: &EventQuery) -> Result<EventPage> {
-    Ok(session.v1.get("/api/v1/events", query).await?)
+    let mut news = follow::start(session, EventQuery { limit: None, ..query }, Some(page.next));
+    let mut away = false;
+    loop {
+        let heard = tokio::select! {
+            // Cancel-safe per docs: both hold nothing.
+            heard = news.recv() => heard,
+            _ = tokio::signal::ctrl_c() => return Err(follow::stopped()),
+        };
+        match heard {
+            Some(News::Event(event)) => session.out.line(&line(&event), &event),
+            Some(News::Lost(why)) => {
+                away = true;
+                output::remark(&format!("{why}; waiting for the server"));
+            }
+            Some(News::Connected) if std::mem::take(&mut away) => output::remark("the server is back"),
+            Some(News::Connected | News::Progress(_)) => {}
+            Some(News::Ended(failure)) => return Err(failure),
+            None => return Ok(()),
+        }
+    }
 }
 
 fn line(event: &Event) -> String {

@@ -11,7 +11,7 @@ use super::describe::{self, ServiceTarget, short};
 use super::watch;
 use crate::duration;
 use crate::failure::{Failure, Result};
-use crate::output::Rows;
+use crate::output::{self, Format, Rows};
 use crate::session::Session;
 use api::aws;
 use clap::{Args, Subcommand};
@@ -59,9 +59,12 @@ Examples:
 
 #[derive(Debug, Args)]
 pub struct WaitArgs {
-    /// Wait until the service is stable, and show how it gets there
+    /// Wait until the service is stable, and show how it gets there [default: on a terminal]
     #[arg(long)]
     pub wait: bool,
+    /// Do not wait, on a terminal either
+    #[arg(long, conflicts_with = "wait")]
+    pub detach: bool,
     /// Longest wait
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration::parse)]
     pub timeout: Duration,
@@ -188,9 +191,16 @@ async fn update(session: &Session, args: UpdateArgs) -> Result<()> {
     finish(session, &target, service, &args.wait, &sentence).await
 }
 
-/// Says what was done, after waiting for it when asked to.
+impl WaitArgs {
+    /// Whether to wait: when asked to, and by default where somebody looks.
+    fn is_wanted(&self, session: &Session) -> bool {
+        self.wait || !self.detach && session.out.format == Format::Table && output::progress_is_live()
+    }
+}
+
+/// Says what was done, after waiting for it when that is wanted.
 async fn finish(session: &Session, target: &ServiceTarget, service: aws::Service, wait: &WaitArgs, sentence: &str) -> Result<()> {
-    let service = if wait.wait { watch::until_stable(session, target, &service, wait.timeout).await? } else { service };
+    let service = if wait.is_wanted(session) { watch::until_stable(session, target, &service, wait.timeout).await? } else { service };
     session.out.done(&service.service_arn, sentence, &serde_json::json!({ "service": service }));
     Ok(())
 }

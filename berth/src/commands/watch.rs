@@ -1,73 +1,78 @@
-//! Watching a service until it is stable or gone, with progress for people: a live line on a terminal, one line with a time per
-//! event in a pipe. Both on stderr. Interrupting it stops watching and nothing else.
+//! Watching a service until its deployment ends, or the service is gone. What is shown comes from the stream of events, and how it ends
+//! from the description of the service; a server that restarts meanwhile is waited for. Interrupting it stops watching and nothing else.
+
+mod board;
+mod screen;
+mod table;
 
 use super::describe::{self, ServiceTarget, short};
+use super::follow::{self, News};
 use crate::duration;
 use crate::failure::{Exit, Failure, Result};
 use crate::output;
 use crate::session::Session;
 use api::aws;
-use indicatif::{ProgressBar, ProgressStyle};
+use api::v1::deployer::LogQuery;
+use api::v1::events::{Event, EventPage, EventQuery, TaskGlance};
+use board::{Board, Change, Verdict, one_line};
 use model::Timestamp;
-use std::collections::HashSet;
+use screen::{Purpose, Screen};
 use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 
-/// Time between two looks.
-const LOOK_MILLIS: u64 = 500;
-/// Looks in a row that may fail (the server restarts) before watching ends.
-const FAILED_LOOKS_MAX: u32 = 40;
+/// Time between two drawings.
+const DRAW: Duration = Duration::from_millis(250);
+/// The service is described again at most and at least this often.
+const LOOK_MIN: Duration = Duration::from_millis(250);
+const LOOK_MAX: Duration = Duration::from_secs(2);
+/// What only an event explains is waited for this long.
+const CERTAIN_AFTER: Duration = Duration::from_secs(3);
+/// Time between two looks at a service that is being removed.
+const GONE_LOOK: Duration = Duration::from_millis(500);
+/// Newest events of the service that are looked through for what happened before the watching began.
+const EVENTS_BEFORE: usize = 500;
+/// Failed tasks whose last lines are read, and lines of each.
+const LOGS_MAX: usize = 20;
+const LOG_LINES: u32 = 50;
+/// Longest time that reading them takes.
+const LOG_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// Waits until one deployment is left and runs as many tasks as desired. `asked` is the service as the change left it: what had
-/// happened by then is not news.
+/// Watches until the deployment that `asked` shows as PRIMARY ends: what a command does after it changed the service.
 pub async fn until_stable(session: &Session, target: &ServiceTarget, asked: &aws::Service, timeout: Duration) -> Result<aws::Service> {
-    let mut seen = Seen::start(asked);
-    let progress = Progress::new(session);
-    let watching = async {
-        let mut unanswered = 0;
-        loop {
-            match describe::service(session, target).await {
-                Ok(service) => {
-                    unanswered = 0;
-                    progress.show(&line(&service));
-                    seen.new_events(&service).iter().for_each(|text| progress.event(session.now(), text));
-                    if seen.more_failed(&service) {
-                        let failed = failed_tasks(session, target).await;
-                        seen.new_tasks(&failed).iter().for_each(|text| progress.event(session.now(), text));
-                    }
-                    if let Some(result) = verdict(&service) {
-                        return result.map(|()| service);
-                    }
-                }
-                Err(failure) if failure.exit() == Exit::Error && unanswered < FAILED_LOOKS_MAX => unanswered += 1,
-                Err(failure) => return Err(failure),
-            }
-            tokio::time::sleep(Duration::from_millis(LOOK_MILLIS)).await;
-        }
-    };
-    let done = limited(target, timeout, watching).await;
-    progress.finish();
-    done
+    let watched = asked.deployments.first().map(|deployment| deployment.id.clone()).unwrap_or_default();
+    let watch = Watch::begin(session, target, asked, Some(watched), Purpose::Wait);
+    limited(target, timeout, async { watch.await?.run().await }).await
+}
+
+/// Watches the deployment under way, or says how the last one ended.
+pub async fn deployment(session: &Session, target: &ServiceTarget, timeout: Duration) -> Result<aws::Service> {
+    let service = describe::service(session, target).await?;
+    let watch = Watch::begin(session, target, &service, None, Purpose::Watch);
+    limited(target, timeout, async { watch.await?.run().await }).await
 }
 
 /// Waits until the service is INACTIVE.
 pub async fn until_gone(session: &Session, target: &ServiceTarget, timeout: Duration) -> Result<()> {
-    let progress = Progress::new(session);
     let request = aws::DescribeServicesRequest { cluster: target.cluster.clone(), services: vec![target.name.clone()], include: None };
+    let live = output::progress_is_live() && !session.out.is_json() && !session.out.is_quiet();
+    let mut left = None;
     let watching = async {
         loop {
             let answer = session.call(&request).await?;
             match answer.services.first() {
                 Some(service) if service.status != "INACTIVE" => {
-                    progress.show(&format!("{}: {} tasks left", target.full_name(), service.running_count + service.pending_count));
+                    let now = service.running_count + service.pending_count;
+                    if live && left.replace(now) != Some(now) {
+                        output::remark(&format!("{}: {now} tasks left", target.full_name()));
+                    }
                 }
                 _ => return Ok(()),
             }
-            tokio::time::sleep(Duration::from_millis(LOOK_MILLIS)).await;
+            tokio::time::sleep(GONE_LOOK).await;
         }
     };
-    let done = limited(target, timeout, watching).await;
-    progress.finish();
-    done
+    limited(target, timeout, watching).await
 }
 
 /// Ends at `timeout` with exit code 8, at Ctrl-C with 130.
@@ -77,196 +82,224 @@ async fn limited<T>(target: &ServiceTarget, timeout: Duration, watching: impl Fu
         // Cancel-safe: looking has no effects.
         done = watching => done,
         () = tokio::time::sleep(timeout) => Err(Failure::new(Exit::Timeout, format!("{name} is not there after {}", duration::format(timeout)))
-            .why("it is still being worked on").next(format!("`berth service show {name}` and `berth events {name}` say where it stands"))),
+            .why("it is still being worked on").next(format!("`berth deploy watch {name}` goes on watching"))),
         _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Detached, format!("stopped watching {name}; nothing was cancelled"))
-            .next(format!("`berth service show {name}` says where it stands"))),
+            .next(format!("`berth deploy watch {name}` goes on watching"))),
     }
 }
 
-/// What a look says: nothing yet, stable, or failed. Pure.
-fn verdict(service: &aws::Service) -> Option<Result<()>> {
-    if service.status != "ACTIVE" {
-        return Some(Err(Failure::new(Exit::Conflict, format!("{} is {}", service.service_name, service.status))));
-    }
-    let primary = service.deployments.first()?;
-    if primary.rollout_state == "FAILED" {
-        let failure = Failure::new(Exit::DeploymentFailed, format!("the deployment of {} failed", service.service_name));
-        let name = &service.service_name;
-        let next = format!("`berth logs {name}` and `berth tasks --stopped {name}` say more");
-        return Some(Err(failure.why(primary.rollout_state_reason.clone()).next(next)));
-    }
-    let stable = service.deployments.len() == 1
-        && primary.rollout_state == "COMPLETED"
-        && service.running_count == service.desired_count
-        && service.pending_count == 0;
-    stable.then_some(Ok(()))
+struct Watch<'a> {
+    session: &'a Session,
+    target: &'a ServiceTarget,
+    board: Board,
+    screen: Screen,
+    purpose: Purpose,
+    news: mpsc::Receiver<News>,
+    logs_read: usize,
+    /// Since when the board says that it ended, without being certain.
+    ended_since: Option<Instant>,
 }
 
-fn line(service: &aws::Service) -> String {
-    let parts = service.deployments.iter().map(|deployment| {
-        let failed = if deployment.failed_tasks > 0 { format!(", {} failed", deployment.failed_tasks) } else { String::new() };
-        let counts = format!("{}/{} running, {} pending", deployment.running_count, deployment.desired_count, deployment.pending_count);
-        format!("{} {counts}{failed}", short(&deployment.task_definition))
-    });
-    format!("{}  {}", service.service_name, parts.collect::<Vec<_>>().join("  |  "))
-}
-
-/// Tasks of the service that stopped without being told to, newest last. Progress only: what cannot be read is left out.
-async fn failed_tasks(session: &Session, target: &ServiceTarget) -> Vec<aws::Task> {
-    let request = aws::ListTasksRequest {
-        cluster: target.cluster.clone(),
-        service_name: Some(target.name.clone()),
-        desired_status: Some("STOPPED".into()),
-        ..Default::default()
-    };
-    let cluster = target.cluster.clone().unwrap_or_else(|| "default".into());
-    let Ok(ids) = describe::task_arns(session, request).await else { return Vec::new() };
-    let mut tasks = describe::describe_tasks(session, &cluster, &ids).await.unwrap_or_default();
-    tasks.retain(|task| matches!(task.stop_code.as_deref(), Some("TaskFailedToStart" | "EssentialContainerExited")));
-    tasks.sort_by(|a, b| a.created_at.total_cmp(&b.created_at));
-    tasks
-}
-
-/// What was shown already.
-struct Seen {
-    /// Ids of events and ARNs of tasks.
-    ids: HashSet<String>,
-    failed: i64,
-    since: f64,
-}
-
-impl Seen {
-    fn start(service: &aws::Service) -> Self {
-        let since = service.deployments.first().map_or(0.0, |deployment| deployment.created_at);
-        Self { ids: service.events.iter().map(|event| event.id.clone()).collect(), failed: 0, since }
-    }
-
-    /// Messages not shown yet, oldest first.
-    fn new_events(&mut self, service: &aws::Service) -> Vec<String> {
-        let fresh = service.events.iter().rev().filter(|event| self.ids.insert(event.id.clone()));
-        fresh.map(|event| event.message.clone()).collect()
-    }
-
-    /// Whether more tasks failed than at the last look.
-    fn more_failed(&mut self, service: &aws::Service) -> bool {
-        let failed = service.deployments.iter().map(|deployment| deployment.failed_tasks).sum();
-        std::mem::replace(&mut self.failed, failed) < failed
-    }
-
-    /// Failed tasks of this deployment not shown yet, each in one sentence.
-    fn new_tasks(&mut self, tasks: &[aws::Task]) -> Vec<String> {
-        let fresh = tasks.iter().filter(|task| task.created_at >= self.since && self.ids.insert(task.task_arn.clone()));
-        fresh.map(failure_line).collect()
-    }
-}
-
-fn failure_line(task: &aws::Task) -> String {
-    let code = super::tasks::exit_codes(task);
-    let code = if code == "-" { String::new() } else { format!("exit {code}: ") };
-    format!("! task {} failed: {code}{}", short(&task.task_arn), super::tasks::reason(task))
-}
-
-/// Progress on stderr. Nothing with `--json` or `-q`.
-struct Progress {
-    bar: Option<ProgressBar>,
-    silent: bool,
-    last: std::cell::RefCell<String>,
-}
-
-impl Progress {
-    fn new(session: &Session) -> Self {
-        let silent = session.out.is_json() || session.out.is_quiet();
-        let bar = (!silent && output::progress_is_live()).then(|| {
-            let bar = ProgressBar::new_spinner();
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}  {elapsed}") {
-                bar.set_style(style);
-            }
-            bar.enable_steady_tick(Duration::from_millis(120));
-            bar
-        });
-        Self { bar, silent, last: std::cell::RefCell::default() }
-    }
-
-    /// The state now: the live line, or a new line in a pipe when it differs from the last.
-    fn show(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.set_message(text.to_owned()),
-            None if !self.silent && *self.last.borrow() != text => {
-                output::remark(&format!("{} {text}", model::clock::Clock::now(&model::clock::SystemClock).to_rfc3339()));
-                text.clone_into(&mut self.last.borrow_mut());
-            }
-            None => {}
+impl<'a> Watch<'a> {
+    /// Reads what there is, and opens the stream where that ends.
+    async fn begin(
+        session: &'a Session,
+        target: &'a ServiceTarget,
+        service: &aws::Service,
+        watched: Option<String>,
+        purpose: Purpose,
+    ) -> Result<Self> {
+        let subject = format!("service:{}", target.full_name());
+        let query = EventQuery { subject: Some(subject), ..EventQuery::default() };
+        let before: EventPage = session.v1.get("/api/v1/events", &EventQuery { limit: Some(EVENTS_BEFORE), ..query.clone() }).await?;
+        let primary = service.deployments.first();
+        let watched = watched.or_else(|| last_deployment(&before.items)).or_else(|| primary.map(|primary| primary.id.clone()));
+        let watched = watched.unwrap_or_default();
+        let described = service.deployments.iter().find(|deployment| deployment.id == watched);
+        let began = described.map_or_else(|| session.now(), |deployment| duration::from_epoch_secs(deployment.created_at));
+        let mut board = Board::new(target.full_name(), watched, began);
+        board.see_service(service);
+        board.hosts = hosts(session, target).await;
+        let news = follow::start(session, query, Some(before.next));
+        let screen = Screen::new(session.out, purpose);
+        let mut watch = Self { session, target, board, screen, purpose, news, logs_read: 0, ended_since: None };
+        for task in watch.tasks().await? {
+            let at = task.started_at.unwrap_or(task.created_at);
+            watch.board.see_task(board::glance(&task, session.now()), duration::from_epoch_secs(at));
         }
-    }
-
-    fn event(&self, now: Timestamp, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.println(format!("  {text}")),
-            None if !self.silent => output::remark(&format!("{} {text}", now.to_rfc3339())),
-            None => {}
+        // Times of events have seconds.
+        let since = Timestamp::from_secs(began.as_secs());
+        for event in before.items.iter().filter(|event| Timestamp::parse_rfc3339(&event.at).is_some_and(|at| at >= since)) {
+            watch.take(event).await;
         }
+        Ok(watch)
     }
 
-    fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn service(running: i64, deployments: &[(&str, &str)]) -> aws::Service {
-        let deployments = deployments.iter().map(|(status, state)| aws::Deployment {
-            status: (*status).into(),
-            rollout_state: (*state).into(),
+    async fn tasks(&self) -> Result<Vec<aws::Task>> {
+        let request = aws::ListTasksRequest {
+            cluster: self.target.cluster.clone(),
+            service_name: Some(self.target.name.clone()),
+            desired_status: Some("RUNNING".into()),
             ..Default::default()
-        });
-        aws::Service {
-            service_name: "web".into(),
-            status: "ACTIVE".into(),
-            running_count: running,
-            desired_count: 3,
-            deployments: deployments.collect(),
-            ..Default::default()
+        };
+        let ids = describe::task_arns(self.session, request).await?;
+        describe::describe_tasks(self.session, self.target.cluster.as_deref().unwrap_or("default"), &ids).await
+    }
+
+    /// Shows what happens until it ends, and says how.
+    async fn run(mut self) -> Result<aws::Service> {
+        let mut draw = tokio::time::interval(DRAW);
+        let (mut looked, mut changed) = (Instant::now(), true);
+        let mut latest: Option<aws::Service> = None;
+        loop {
+            tokio::select! {
+                // Cancel-safe per docs: a channel keeps what is not taken, an interval its beat.
+                heard = self.news.recv() => {
+                    changed = true;
+                    self.hear(heard.unwrap_or_else(|| News::Ended(follow::stopped()))).await?;
+                    continue;
+                }
+                _ = draw.tick() => {}
+            }
+            let due = if changed { LOOK_MIN } else { LOOK_MAX };
+            if latest.is_none() || looked.elapsed() >= due {
+                (looked, changed) = (Instant::now(), false);
+                latest = self.look().await?.or(latest);
+            }
+            self.screen.show(&self.board, self.session.now());
+            if let Some(verdict) = self.verdict()
+                && let Some(service) = &latest
+            {
+                self.screen.finish(&self.board);
+                return self.say(verdict).map(|()| service.clone());
+            }
         }
     }
 
-    #[test]
-    fn stable_is_one_completed_deployment_with_all_its_tasks() {
-        assert!(matches!(verdict(&service(3, &[("PRIMARY", "COMPLETED")])), Some(Ok(()))));
-        assert!(verdict(&service(2, &[("PRIMARY", "COMPLETED")])).is_none());
-        assert!(verdict(&service(3, &[("PRIMARY", "IN_PROGRESS")])).is_none());
-        assert!(verdict(&service(3, &[("PRIMARY", "COMPLETED"), ("ACTIVE", "COMPLETED")])).is_none());
-        let failed = verdict(&service(0, &[("PRIMARY", "FAILED")])).unwrap().unwrap_err();
-        assert_eq!(failed.exit(), Exit::DeploymentFailed);
+    /// Describes the service again; nothing when the server is away, which the stream notices as well.
+    async fn look(&mut self) -> Result<Option<aws::Service>> {
+        match describe::service(self.session, self.target).await {
+            Ok(service) => {
+                self.board.see_service(&service);
+                Ok(Some(service))
+            }
+            Err(failure) if failure.exit() == Exit::Error => Ok(None),
+            Err(failure) => Err(failure),
+        }
     }
 
-    #[test]
-    fn a_failed_task_is_shown_once_with_its_exit_code() {
-        let mut service = service(0, &[("PRIMARY", "IN_PROGRESS")]);
-        let mut seen = Seen::start(&service);
-        assert!(!seen.more_failed(&service));
-        service.deployments[0].failed_tasks = 1;
-        assert!(seen.more_failed(&service) && !seen.more_failed(&service));
-        let container = aws::Container { exit_code: Some(3), ..Default::default() };
-        let reason = Some("Essential container in task exited".into());
-        let task = aws::Task { task_arn: "a/b/7".into(), stopped_reason: reason, containers: vec![container], ..Default::default() };
-        assert_eq!(seen.new_tasks(std::slice::from_ref(&task)), ["! task 7 failed: exit 3: Essential container in task exited"]);
-        assert!(seen.new_tasks(&[task]).is_empty());
+    async fn hear(&mut self, news: News) -> Result<()> {
+        match news {
+            News::Event(event) => self.take(&event).await,
+            News::Progress(progress) => {
+                self.screen.progress(&progress);
+                self.board.see_progress(progress);
+            }
+            News::Lost(why) => {
+                self.screen.remark(self.session.now(), &format!("{why}; waiting for the server"));
+                self.board.away = Some(why);
+            }
+            News::Connected => {
+                if self.board.away.take().is_some() {
+                    self.screen.remark(self.session.now(), "the server is back");
+                }
+            }
+            News::Ended(failure) => return Err(failure),
+        }
+        Ok(())
     }
 
-    #[test]
-    fn events_are_shown_once_and_old_ones_never() {
-        let event = |id: &str| aws::ServiceEvent { id: id.into(), message: id.into(), ..Default::default() };
-        let mut service = service(0, &[("PRIMARY", "IN_PROGRESS")]);
-        service.events = vec![event("old")];
-        let mut seen = Seen::start(&service);
-        service.events.insert(0, event("new"));
-        assert_eq!(seen.new_events(&service), ["new"]);
-        service.events.insert(0, event("newer"));
-        assert_eq!(seen.new_events(&service), ["newer"]);
+    async fn take(&mut self, event: &Event) {
+        let at = Timestamp::parse_rfc3339(&event.at).unwrap_or_else(|| self.session.now());
+        for change in self.board.see_event(event) {
+            self.screen.change(&self.board, &change, at);
+            if let Change::Failed(task) = &change {
+                self.read_log(task, at).await;
+            }
+        }
     }
+
+    /// Reads the last lines of a failed task. They are for people: what cannot be read is left out.
+    async fn read_log(&mut self, task: &TaskGlance, at: Timestamp) {
+        if self.logs_read >= LOGS_MAX {
+            return;
+        }
+        self.logs_read += 1;
+        let query = LogQuery { kept: true, tail: Some(LOG_LINES), ..LogQuery::default() };
+        let path = format!("/api/v1/tasks/{}/logs", task.task);
+        let reading = async { self.session.v1.stream(&path, &query).await.ok()?.text().await.ok() };
+        let Ok(Some(text)) = tokio::time::timeout(LOG_TIME_MAX, reading).await else { return };
+        self.board.see_log(task, text.lines().map(one_line).collect());
+        let failure = self.board.failures.iter().find(|failure| failure.task == task.task);
+        if let Some(failure) = failure.filter(|failure| !failure.log.is_empty()) {
+            self.screen.log(failure, at);
+        }
+    }
+
+    /// How it ended, once that is certain or has been so for a while.
+    fn verdict(&mut self) -> Option<Verdict> {
+        let Some(ended) = self.board.ended() else {
+            self.ended_since = None;
+            return None;
+        };
+        let since = *self.ended_since.get_or_insert_with(Instant::now);
+        (ended.certain || since.elapsed() >= CERTAIN_AFTER).then_some(ended.verdict)
+    }
+
+    /// The verdict as the command's result.
+    fn say(&self, verdict: Verdict) -> Result<()> {
+        let (board, name) = (&self.board, self.target.full_name());
+        let what = if board.definition.is_empty() { name.clone() } else { format!("{name} ({})", board.definition) };
+        let (word, exit, text) = match verdict {
+            Verdict::Completed => {
+                let text = format!("{what} is stable: {}/{} tasks run", board.running, board.desired);
+                self.screen.verdict("completed", 0, &text);
+                // A command that waits says its own sentence.
+                if self.purpose == Purpose::Watch && !self.session.out.is_json() {
+                    output::print(&format!("{text}\n"));
+                }
+                return Ok(());
+            }
+            Verdict::RolledBack => ("rolled_back", Exit::RolledBack, format!("the deployment of {what} failed and was rolled back")),
+            Verdict::Failed => ("failed", Exit::DeploymentFailed, format!("the deployment of {what} failed")),
+            Verdict::Superseded => ("superseded", Exit::Conflict, format!("another deployment took the place of that of {what}")),
+            Verdict::Gone => ("gone", Exit::Conflict, format!("{name} is {}", board.status)),
+        };
+        self.screen.verdict(word, exit as u8, &text);
+        let failure = Failure::new(exit, text).next(next(verdict, &name));
+        Err(match reasons(board) {
+            Some(why) => failure.why(why),
+            None => failure,
+        })
+    }
+}
+
+/// Why a deployment failed: its own reason, then those of its tasks.
+fn reasons(board: &Board) -> Option<String> {
+    let primary = board.primary().filter(|primary| primary.id == board.watched).map(|primary| primary.reason.clone());
+    let own = Some(board.attempt_reason.clone()).filter(|reason| !reason.is_empty()).or(primary);
+    let tasks = board.failures.iter().map(|group| format!("{} × {}", group.count, group.reason));
+    let reasons: Vec<String> = own.filter(|reason| !reason.is_empty()).into_iter().chain(tasks).collect();
+    (!reasons.is_empty()).then(|| reasons.join("; "))
+}
+
+fn next(verdict: Verdict, name: &str) -> String {
+    match verdict {
+        Verdict::Superseded => format!("`berth deploy watch {name}` watches the other one"),
+        Verdict::Gone => "`berth services` lists the services".into(),
+        _ => format!("`berth logs {name}`, `berth tasks --stopped {name}` and `berth events {name}` say more"),
+    }
+}
+
+/// The deployment that the last event about one is of.
+fn last_deployment(events: &[Event]) -> Option<String> {
+    let last = events.iter().rev().find(|event| event.kind.starts_with("deployment."))?;
+    last.detail["deployment"].as_str().map(str::to_owned)
+}
+
+/// Names of the cluster's instances by id; those that may not be seen are shown by their id.
+async fn hosts(session: &Session, target: &ServiceTarget) -> std::collections::HashMap<String, String> {
+    let instances = describe::instances(session, target.cluster.as_deref().unwrap_or("default")).await.unwrap_or_default();
+    let named = instances.into_iter().map(|instance| (short(&instance.container_instance_arn).to_owned(), instance.ec2_instance_id));
+    named.collect()
 }

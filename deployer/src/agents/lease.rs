@@ -4,7 +4,7 @@
 
 use super::join::event;
 use crate::context::Context;
-use crate::store;
+use crate::{store, task_events};
 use model::Timestamp;
 use model::ids::InstanceId;
 use platform::db::{DbError, Tx};
@@ -71,6 +71,8 @@ async fn mark_lost(tx: &mut Tx, id: &InstanceId, now: Timestamp) -> Result<(), D
         return Err(DbError::Conflict);
     }
     store::tasks::set_connected(tx, id, false).await?;
+    let tasks = store::tasks::of_instance_unsettled(tx, id).await?;
+    task_events::append(tx, now, &tasks).await?;
     events::append(tx, now, event(&instance, "instance.lost", format!("instance {id} ({}) is lost", instance.name))).await?;
     Ok(())
 }

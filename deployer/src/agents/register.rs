@@ -4,7 +4,7 @@ use super::certificate::Peer;
 use super::error::Refusal;
 use super::join::{TEXT_BYTES_MAX, check_attributes, event};
 use crate::context::Context;
-use crate::store;
+use crate::{store, task_events};
 use api::agent::{RegisterRequest, RegisterResponse};
 use axum::Json;
 use axum::extract::State;
@@ -63,6 +63,8 @@ async fn write(tx: &mut Tx, id: &InstanceId, request: &RegisterRequest, now: Tim
     }
     store::tasks::set_connected(tx, id, true).await?;
     if !before.agent_connected {
+        let tasks = store::tasks::of_instance_unsettled(tx, id).await?;
+        task_events::append(tx, now, &tasks).await?;
         events::append(tx, now, event(&after, "instance.connected", format!("instance {id} ({}) connected", after.name))).await?;
     }
     Ok(())

@@ -7,14 +7,14 @@ use super::merge::merge;
 use crate::context::Context;
 use crate::rollout::backoff::{self, End};
 use crate::rollout::failures;
-use crate::store;
 use crate::store::unknown::UnknownRow;
-use api::agent::{REPORTS_MAX, ReportRequest, ReportResponse, TaskReport, UnknownContainer};
+use crate::{store, task_events};
+use api::agent::{LOG_TAIL_BYTES_MAX, LogTail, REPORTS_MAX, ReportRequest, ReportResponse, TaskReport, UnknownContainer};
 use axum::Json;
 use axum::extract::State;
 use model::Timestamp;
 use model::instance::Instance;
-use model::task::TaskStatus;
+use model::task::{Task, TaskStatus};
 use platform::db::{DbError, Tx};
 use platform::events;
 use std::sync::Arc;
@@ -28,6 +28,13 @@ const UNKNOWN_MAX: usize = 2_000;
 struct Changes {
     tasks: usize,
     settled: usize,
+}
+
+/// What one report made of its task.
+struct Written {
+    after: Task,
+    /// Whether people see a difference.
+    seen: bool,
 }
 
 /// `POST /agent/v1/report`
@@ -66,29 +73,32 @@ async fn write(
     healthy_after: Duration,
 ) -> Result<Changes, DbError> {
     let mut changes = Changes::default();
+    let mut seen = Vec::new();
     for report in &request.tasks {
-        let (is_new, settled) = write_task(tx, instance, report, now, healthy_after).await?;
-        changes.tasks += usize::from(is_new);
-        changes.settled += usize::from(settled);
+        let Some(written) = write_task(tx, instance, report, now, healthy_after).await? else { continue };
+        changes.tasks += 1;
+        changes.settled += usize::from(written.after.last_status == TaskStatus::Stopped);
+        seen.extend(written.seen.then_some(written.after));
     }
+    task_events::append(tx, now, &seen).await?;
     write_unknown(tx, instance, &request.unknown, now).await?;
     Ok(changes)
 }
 
-/// Whether the task changed, and whether it is settled now.
+/// What the task is now; nothing when that is not news.
 async fn write_task(
     tx: &mut Tx,
     instance: &Instance,
     report: &TaskReport,
     now: Timestamp,
     healthy_after: Duration,
-) -> Result<(bool, bool), DbError> {
+) -> Result<Option<Written>, DbError> {
     let task = store::tasks::get(tx, &report.task_id).await?;
     // Another instance's task is none of this agent's business.
-    let Some(before) = task.filter(|task| task.instance_id.as_ref() == Some(&instance.id)) else { return Ok((false, false)) };
+    let Some(before) = task.filter(|task| task.instance_id.as_ref() == Some(&instance.id)) else { return Ok(None) };
     let after = merge(&before, report, now);
     if after == before {
-        return Ok((false, false));
+        return Ok(None);
     }
     if !store::tasks::update_observed(tx, &after).await? {
         return Err(DbError::Conflict);
@@ -106,7 +116,25 @@ async fn write_task(
     if settled && !ordered {
         failures::say(tx, &after, now).await?;
     }
-    Ok((true, settled))
+    if settled {
+        write_tails(tx, &after, &report.log_tails).await?;
+    }
+    Ok(Some(Written { seen: task_events::differ(&before, &after), after }))
+}
+
+/// The last lines of the task's containers, as far as they are within what was agreed.
+async fn write_tails(tx: &mut Tx, task: &Task, tails: &[LogTail]) -> Result<(), DbError> {
+    let mut bytes = 0;
+    for tail in tails.iter().filter(|tail| task.containers.iter().any(|container| container.name == tail.container)) {
+        bytes += tail.text.len();
+        if bytes > LOG_TAIL_BYTES_MAX {
+            return Ok(());
+        }
+        // PostgreSQL keeps no text with zero bytes.
+        let content = tail.text.replace('\0', "\u{fffd}");
+        store::log_tails::put(tx, &task.id, &store::log_tails::LogTail { container: tail.container.clone(), content }).await?;
+    }
+    Ok(())
 }
 
 async fn write_unknown(tx: &mut Tx, instance: &Instance, unknown: &[UnknownContainer], now: Timestamp) -> Result<(), DbError> {

@@ -44,7 +44,7 @@ impl Agents {
     }
 
     /// Cancelled when the server stops; never, where nothing was started.
-    pub(super) fn stopping(&self) -> CancellationToken {
+    pub fn stopping(&self) -> CancellationToken {
         self.stopping.get().cloned().unwrap_or_default()
     }
 

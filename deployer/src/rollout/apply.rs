@@ -8,7 +8,7 @@ use super::observe::{SERVICE_EVENT, subject};
 use super::observed::{Observed, Step};
 use super::{failures, words};
 use crate::context::Context;
-use crate::store;
+use crate::{store, task_events};
 use model::Timestamp;
 use model::ids::{DeploymentId, InstanceId, TaskId};
 use model::service::Deployment;
@@ -96,27 +96,38 @@ impl Work {
     async fn write(&self, tx: &mut Tx) -> Result<(), ApplyError> {
         self.guard(tx).await?;
         let (mut started, mut stopped) = (Vec::new(), Vec::new());
+        // Tasks in which people see a change.
+        let mut seen: Vec<Task> = Vec::new();
         for (step, id) in self.steps.iter().zip(&self.ids) {
             match step {
                 Step::Start { instance } => {
-                    store::tasks::insert(tx, &self.new_task(id, Some(instance))).await?;
+                    let task = self.new_task(id, Some(instance));
+                    store::tasks::insert(tx, &task).await?;
                     started.push(id.clone());
+                    seen.push(task);
                 }
                 Step::Refuse { reason } => {
-                    store::tasks::insert(tx, &self.refused_task(id, reason)).await?;
+                    let task = self.refused_task(id, reason);
+                    store::tasks::insert(tx, &task).await?;
+                    seen.push(task);
                     failures::count(tx, &self.primary.id, End::Itself, Ending::Failed, self.now).await?;
                 }
                 Step::Stop { task, code, reason } => {
                     if self.stop(tx, task, *code, reason).await? {
                         stopped.push(task.clone());
+                        seen.extend(self.task(task).map(|task| task_events::ordered_to_stop(task, *code, reason)));
                     }
                 }
-                Step::Healthy { task } => self.mark_healthy(tx, task).await?,
+                Step::Healthy { task } => {
+                    self.mark_healthy(tx, task).await?;
+                    seen.extend(self.task(task).map(|task| Task { healthy_at: task.healthy_at.or(Some(self.now)), ..task.clone() }));
+                }
                 Step::ResetFailures => self.change(tx, &self.primary.id, |primary| primary.consecutive_failures = 0).await?,
                 Step::Say { .. } => {}
                 outcome => self.end(tx, outcome).await?,
             }
         }
+        task_events::append(tx, self.now, &seen).await?;
         self.say(tx, &started, &stopped).await
     }
 

@@ -43,7 +43,7 @@ pub async fn observe(
     let definitions =
         deployments.iter().map(|deployment| &deployment.task_definition).chain(tasks.iter().map(|task| &task.task_definition));
     let profiles = profiles(tx, memory, definitions.cloned().collect()).await?;
-    let events = events::of_subject(tx, &subject(&service), EVENTS_SEARCHED).await?;
+    let events = events::of_subject_kind(tx, &subject(&service), SERVICE_EVENT, EVENTS_SEARCHED).await?;
     let under_way = store::service_deployments::current(tx, &service.id).await?;
     let mut observed = Observed {
         missing_grant: None,

@@ -4,8 +4,8 @@ use super::apply::pending_container;
 use super::candidates;
 use crate::context::Context;
 use crate::placement::{self, Explanation, Request};
-use crate::store;
 use crate::store::task_definitions::Registered;
+use crate::{store, task_events};
 use model::Timestamp;
 use model::access::Principal;
 use model::ids::{ClusterName, InstanceId, TaskId};
@@ -77,6 +77,7 @@ pub async fn start_tasks(context: &Context, tx: &mut Tx, request: &RunRequest, n
         store::tasks::insert(tx, &task).await?;
         started.tasks.push(task);
     }
+    task_events::append(tx, now, &started.tasks).await?;
     Ok(started)
 }
 

@@ -302,7 +302,9 @@ pub async fn stopped_before(tx: &mut Tx, cutoff: Timestamp, limit: i64) -> Resul
     rows.iter().map(|row| parsed(row, TABLE, "id", |text| text.parse().ok())).collect()
 }
 
+/// With the last lines of its containers.
 pub async fn delete(tx: &mut Tx, id: &TaskId) -> Result<(), DbError> {
+    super::log_tails::delete(tx, id).await?;
     sqlx::query("delete from tasks where id = $1").bind(id.to_string()).execute(tx).await?;
     Ok(())
 }

@@ -1,10 +1,14 @@
-//! `GET /api/v1/events`: what happened, in order, as far as the caller may see it.
+//! `GET /api/v1/events`: what happened, in order, as far as the caller may see it; as a page, or as a stream that stays open.
+
+mod stream;
 
 use super::{Api, fault};
-use api::v1::deployer::{Event, EventPage, EventQuery};
+use api::v1::events::{Event, EventPage, EventQuery};
 use api::v1::{PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, Problem};
 use axum::Json;
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::HeaderMap;
 use identity::http::{ApiError, ApiQuery, Authenticated};
 use identity::{Caller, Snapshot, decide};
 use model::access::{Resource, ResourceKind, Role};
@@ -13,44 +17,92 @@ use platform::events;
 
 /// Longest subject asked for, in bytes.
 const SUBJECT_BYTES_MAX: usize = 600;
+/// Longest beginning of a kind, in bytes.
+const KIND_BYTES_MAX: usize = 60;
 
-/// Events, oldest first. Those of a resource are seen by who may view it, all by server admins.
-#[utoipa::path(get, path = "/api/v1/events", tag = "events", params(EventQuery),
-    responses((status = 200, description = "What the caller may see", body = EventPage),
+/// Events, oldest first. Those of a resource are seen by who may view it, all by server admins. With `Accept: text/event-stream` the
+/// answer stays open and brings what happens; it goes on after `Last-Event-ID`, or after `after`.
+#[utoipa::path(get, path = "/api/v1/events", tag = "events",
+    params(EventQuery, ("Last-Event-ID" = Option<i64>, Header, description = "Of a stream: the last id that was seen")),
+    responses((status = 200, description = "What the caller may see", content((EventPage = "application/json"), (String = "text/event-stream"))),
         (status = "default", description = "Refused", body = Problem)))]
 pub(super) async fn list(
     State(api): State<Api>,
     Authenticated(caller): Authenticated,
+    headers: HeaderMap,
     ApiQuery(query): ApiQuery<EventQuery>,
-) -> Result<Json<EventPage>, ApiError> {
+) -> Result<Response, ApiError> {
     let limit = query.limit.unwrap_or(PAGE_ITEMS_DEFAULT);
+    let mut filter = Filter::from_query(query)?;
+    if stream::is_asked(&headers) {
+        filter.after = last_event_id(&headers)?.or(filter.after);
+        return stream::open(&api.0, caller, &headers, filter);
+    }
     if limit == 0 || limit > PAGE_ITEMS_MAX {
         return Err(ApiError::invalid(format!("limit is 1 to {PAGE_ITEMS_MAX}")));
     }
-    if query.subject.as_ref().is_some_and(|subject| subject.len() > SUBJECT_BYTES_MAX) {
-        return Err(ApiError::invalid("subject is too long"));
-    }
     let snapshot = api.0.identity.snapshot().await?;
     let mut connection = api.0.db.read().await.map_err(fault)?;
-    let found = read(&mut connection, &query, i64::try_from(limit).unwrap_or(i64::MAX)).await.map_err(fault)?;
-    let next = found.last().map_or(query.after.unwrap_or(0), |event| event.sequence);
+    let latest = events::latest(&mut connection).await.map_err(fault)?;
+    let found = read(&mut connection, &filter, i64::try_from(limit).unwrap_or(i64::MAX)).await.map_err(fault)?;
+    let next = found.last().map_or(filter.after.unwrap_or(latest), |event| event.sequence);
     let items = found.into_iter().filter(|event| may_see(&snapshot, &caller, &event.subject)).map(wire).collect();
-    Ok(Json(EventPage { items, next }))
+    Ok(Json(EventPage { items, next }).into_response())
 }
 
-async fn read(tx: &mut Tx, query: &EventQuery, limit: i64) -> Result<Vec<events::Event>, DbError> {
-    match (&query.subject, query.after) {
-        (None, Some(after)) => events::after(tx, after, limit).await,
-        (Some(subject), Some(after)) => events::of_subject_after(tx, subject, after, limit).await,
-        (subject, None) => {
-            let mut newest = match subject {
-                Some(subject) => events::of_subject(tx, subject, limit).await?,
-                None => events::newest(tx, limit).await?,
-            };
-            newest.reverse();
-            Ok(newest)
+/// Which events are wanted, checked.
+#[derive(Debug, Clone, Default)]
+struct Filter {
+    after: Option<i64>,
+    subject: Option<String>,
+    /// The beginning of a kind.
+    kind: Option<String>,
+}
+
+impl Filter {
+    fn from_query(query: EventQuery) -> Result<Self, ApiError> {
+        if query.subject.as_ref().is_some_and(|subject| subject.len() > SUBJECT_BYTES_MAX) {
+            return Err(ApiError::invalid("subject is too long"));
+        }
+        let plain = |kind: &String| kind.len() <= KIND_BYTES_MAX && kind.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b));
+        if query.kind.as_ref().is_some_and(|kind| !plain(kind)) {
+            return Err(ApiError::invalid("kind is the beginning of a kind: letters, digits, dots and hyphens"));
+        }
+        Ok(Self { after: query.after, subject: query.subject, kind: query.kind })
+    }
+
+    /// Events after `position`, oldest first, at most `limit`.
+    async fn page(&self, tx: &mut Tx, position: i64, limit: i64) -> Result<Vec<events::Event>, DbError> {
+        let kind = self.kind.as_deref().unwrap_or_default();
+        match &self.subject {
+            Some(subject) => events::of_subject_after(tx, subject, kind, position, limit).await,
+            None => events::of_kind_after(tx, kind, position, limit).await,
         }
     }
+
+    fn takes(&self, event: &events::Event) -> bool {
+        self.subject.as_ref().is_none_or(|subject| *subject == event.subject)
+            && self.kind.as_ref().is_none_or(|kind| event.kind.starts_with(kind.as_str()))
+    }
+}
+
+fn last_event_id(headers: &HeaderMap) -> Result<Option<i64>, ApiError> {
+    let Some(id) = headers.get("last-event-id") else { return Ok(None) };
+    let id = id.to_str().ok().and_then(|id| id.parse().ok());
+    id.map(Some).ok_or_else(|| ApiError::invalid("Last-Event-ID is the sequence of an event"))
+}
+
+async fn read(tx: &mut Tx, filter: &Filter, limit: i64) -> Result<Vec<events::Event>, DbError> {
+    if let Some(after) = filter.after {
+        return filter.page(tx, after, limit).await;
+    }
+    let kind = filter.kind.as_deref().unwrap_or_default();
+    let mut newest = match &filter.subject {
+        Some(subject) => events::of_subject_kind(tx, subject, kind, limit).await?,
+        None => events::newest(tx, kind, limit).await?,
+    };
+    newest.reverse();
+    Ok(newest)
 }
 
 /// Subjects that are no resource (a user, a token) are for server admins.

@@ -3,6 +3,7 @@
 
 mod clusters;
 mod ecr;
+mod events;
 mod every_operation;
 mod images;
 mod service_deployments;

@@ -274,6 +274,11 @@ impl World {
         self.deployer.context().db.write(change).await.unwrap();
     }
 
+    /// The first administrator.
+    pub fn caller(&self) -> Caller {
+        self.caller.clone()
+    }
+
     pub fn now(&self) -> Timestamp {
         model::Clock::now(&*self.clock)
     }

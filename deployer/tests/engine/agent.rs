@@ -153,6 +153,7 @@ impl FakeAgent {
             pull_stopped_at: None,
             started_at: ran.then(|| world.now()),
             stopped_at: (status == TaskStatus::Stopped).then(|| world.now()),
+            log_tails: Vec::new(),
         }
     }
 

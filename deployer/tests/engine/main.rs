@@ -9,5 +9,6 @@ mod output;
 mod restarts;
 mod rollback;
 mod running;
+mod seen;
 mod starting;
 mod world;

@@ -79,7 +79,7 @@ async fn what_cannot_have_output_is_refused_by_name() {
 #[tokio::test]
 async fn an_agent_that_does_not_answer_is_not_waited_for_forever() {
     let (world, mut agent, id, _folder) = running().await;
-    let request = LogRequest { id: "1".into(), task_id: id, container: None, follow: false, tail: None, timestamps: false };
+    let request = LogRequest { id: "1".into(), task_id: id, container: None, follow: false, tail: None, timestamps: false, since: None };
     let (instance, wait) = (agent.instance.clone(), Duration::from_millis(50));
     let opened = open(&world.context, &instance, request, wait).await.map(|_| ());
     assert_eq!(opened, Err(LogError::NoAnswer));

@@ -281,15 +281,15 @@ impl World {
     /// Messages of the service's events, oldest first.
     pub async fn messages(&self) -> Vec<String> {
         let mut connection = self.context.db.read().await.unwrap();
-        let events = platform::events::of_subject(&mut connection, "service:default/web", 100).await.unwrap();
-        events.into_iter().rev().filter(|event| event.kind == "service.event").map(|event| event.message).collect()
+        let events = platform::events::of_subject_kind(&mut connection, "service:default/web", "service.event", 100).await.unwrap();
+        events.into_iter().rev().map(|event| event.message).collect()
     }
 
     /// Events about attempts, oldest first.
     pub async fn announced(&self) -> Vec<platform::events::Event> {
         let mut connection = self.context.db.read().await.unwrap();
-        let events = platform::events::of_subject(&mut connection, "service:default/web", 100).await.unwrap();
-        events.into_iter().rev().filter(|event| event.kind.starts_with("deployment.")).collect()
+        let events = platform::events::of_subject_kind(&mut connection, "service:default/web", "deployment.", 100).await.unwrap();
+        events.into_iter().rev().collect()
     }
 }
 

@@ -7,7 +7,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use sqlx::AnyPool;
 use std::panic::AssertUnwindSafe;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Writes folded into one commit at most.
 const BATCH_MAX: usize = 64;
@@ -63,9 +63,9 @@ where
 }
 
 impl Writer {
-    pub(super) fn start(pool: AnyPool) -> Self {
+    pub(super) fn start(pool: AnyPool, commits: watch::Sender<u64>) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
-        tokio::spawn(run(pool.clone(), waiting));
+        tokio::spawn(run(pool.clone(), waiting, commits));
         Self { queue, pool }
     }
 
@@ -93,7 +93,7 @@ impl Writer {
     }
 }
 
-async fn run(pool: AnyPool, mut waiting: mpsc::Receiver<Box<dyn Job>>) {
+async fn run(pool: AnyPool, mut waiting: mpsc::Receiver<Box<dyn Job>>, commits: watch::Sender<u64>) {
     let mut batch = Vec::with_capacity(BATCH_MAX);
     while waiting.recv_many(&mut batch, BATCH_MAX).await > 0 {
         let failed = commit_batch(&pool, &mut batch).await.err();
@@ -103,6 +103,7 @@ async fn run(pool: AnyPool, mut waiting: mpsc::Receiver<Box<dyn Job>>) {
         for job in batch.drain(..) {
             job.finish(failed.clone());
         }
+        super::raise(&commits);
     }
 }
 

@@ -67,6 +67,7 @@ fn report(sequence: i64, last_status: TaskStatus, health_status: HealthStatus, e
         pull_stopped_at: started.then(|| Timestamp::from_secs(102)),
         started_at: started.then(|| Timestamp::from_secs(103)),
         stopped_at: (last_status == TaskStatus::Stopped).then(|| Timestamp::from_secs(104)),
+        log_tails: Vec::new(),
     }
 }
 

@@ -25,8 +25,7 @@ pub async fn service(tx: &mut Tx, partition: &Partition, service: &Service, with
     };
     let tasks = store::tasks::of_service(tx, &service.id).await?;
     let subject = Resource::service(service.cluster.as_str(), service.name.as_str()).to_string();
-    // Twice as many, since events of the audit stand between.
-    let events = events::of_subject(tx, &subject, 2 * i64::try_from(EVENTS_MAX).unwrap_or(i64::MAX)).await?;
+    let events = events::of_subject_kind(tx, &subject, EVENT_KIND, i64::try_from(EVENTS_MAX).unwrap_or(i64::MAX)).await?;
     let mut wire = wire(partition, service, &deployments, &tasks);
     wire.events = events.iter().filter(|event| is_shown(event, service.created_at)).take(EVENTS_MAX).map(wire_event).collect();
     wire.tags = with_tags.then(|| tags::wire(&service.tags));

@@ -6,7 +6,7 @@ use crate::error::EcsError;
 use crate::operations::call::Call;
 use crate::operations::references;
 use crate::operations::services::require_cluster;
-use crate::store;
+use crate::{store, task_events};
 use api::aws::{StopTaskRequest, StopTaskResponse};
 use model::access::{Resource, Role};
 use model::task::{DesiredStatus, StopCode, Task};
@@ -49,7 +49,11 @@ pub async fn stop(call: &Call, request: StopTaskRequest) -> Result<StopTaskRespo
                     store::tasks::update_desired(tx, &id, DesiredStatus::Stopped, StopCode::UserInitiated, reason, now).await?;
                     events::append(tx, now, event).await?;
                 }
+                let before = task;
                 let task = store::tasks::get(tx, &id).await?.ok_or_else(missing)?;
+                if task_events::differ(&before, &task) {
+                    task_events::append(tx, now, [&task]).await?;
+                }
                 view::View::new(&partition).task(tx, &task, true).await
             })
         })
