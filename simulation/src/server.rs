@@ -200,7 +200,6 @@ fn config(epoch: i64) -> DeployerConfig {
         // A poll answers at once; the world holds it until there is news or the heartbeat is over.
         heartbeat: Duration::ZERO,
         lease: LEASE,
-        brake: Duration::ZERO,
         healthy_after: HEALTHY_AFTER,
         brake: BRAKE,
     }
