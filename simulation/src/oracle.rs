@@ -14,7 +14,7 @@ use agent::runtime::fake::FakeDocker;
 use census::healthy;
 pub use engines::STRANGER;
 use model::Timestamp;
-use model::ids::{InstanceId, TaskId};
+use model::ids::{DeploymentId, InstanceId, TaskId};
 use model::service::{RolloutState, Service, ServiceStatus};
 use model::task::{DesiredStatus, HealthStatus, TaskStatus};
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +37,8 @@ pub struct Oracle {
     by_name: BTreeMap<String, TaskId>,
     /// Services that were whole and that nothing has happened to since: they stay above their minimum.
     armed: BTreeSet<String>,
+    /// Deployments that the planner made.
+    rollbacks: BTreeSet<DeploymentId>,
     pub violations: Vec<String>,
     /// How much was judged, to see that it is not nothing.
     pub counts: Counts,
@@ -51,6 +53,7 @@ pub struct Counts {
     pub completed: u64,
     pub armed: u64,
     pub failed: u64,
+    pub rolled_back: u64,
 }
 
 impl Counts {
@@ -61,6 +64,7 @@ impl Counts {
         self.completed += other.completed;
         self.armed += other.armed;
         self.failed += other.failed;
+        self.rolled_back += other.rolled_back;
     }
 }
 
@@ -76,6 +80,7 @@ impl Oracle {
             made: BTreeMap::new(),
             by_name: BTreeMap::new(),
             armed: BTreeSet::new(),
+            rollbacks: BTreeSet::new(),
             violations: Vec::new(),
             counts: Counts::default(),
         }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 impl Oracle {
     pub(super) fn judge_plan(&mut self, before: &Picture, after: &Picture, now: Timestamp) {
         self.counts.plans += 1;
+        self.judge_rollbacks(before, after);
         for (id, service) in &before.services {
             self.judge_starts(before, after, service, now);
             self.judge_stops(before, after, service, now);
@@ -74,6 +75,29 @@ impl Oracle {
             let sentence =
                 format!("service {}: {taken} of {had} healthy tasks are stopped, its minimum is {}", service.name, minimum(service));
             self.object(sentence);
+        }
+    }
+
+    /// A deployment that the planner makes is a rollback: from one that failed and is no rollback itself, to what was COMPLETED.
+    fn judge_rollbacks(&mut self, before: &Picture, after: &Picture) {
+        for (id, made) in after.deployments.iter().filter(|(id, _)| !before.deployments.contains_key(*id)) {
+            self.counts.rolled_back += 1;
+            let from = before.primary(&made.service_id);
+            let failed = from.and_then(|from| after.deployments.get(&from.id)).is_some_and(|was| was.rollout_state == RolloutState::Failed);
+            if !failed {
+                self.object(format!("deployment {id} is made by the planner though none has failed"));
+            }
+            if from.is_some_and(|from| self.rollbacks.contains(&from.id)) {
+                self.object(format!("deployment {id} rolls a rollback back"));
+            }
+            let known = before.deployments.values().filter(|deployment| deployment.service_id == made.service_id);
+            let proven = |deployment: &&Arc<Deployment>| {
+                deployment.rollout_state == RolloutState::Completed && deployment.task_definition == made.task_definition
+            };
+            if known.filter(proven).count() == 0 {
+                self.object(format!("deployment {id} goes back to {}, which was never COMPLETED", made.task_definition));
+            }
+            self.rollbacks.insert(id.clone());
         }
     }
 
