@@ -2,11 +2,13 @@
 //!
 //! `tests/oci` takes the OCI distribution specification clause by clause; `tests/faults_registry` breaks pushes and credentials and kills
 //! the server; `tests/faults_agent` kills server, agent and Docker Engine; `tests/clients` is docker and skopeo as people type them;
-//! `tests/secrets` looks for what must not be shown; `aws/` is boto3 and the aws command line. Here is what they share.
+//! `tests/hosts` has several Docker hosts and cuts them off; `tests/secrets` looks for what must not be shown; `aws/` is boto3 and the
+//! aws command line. Here is what they share.
 //!
 //! `BERTH_TEST_DATABASE` is `sqlite` (default) or `postgres`; `BERTH_TEST_REGISTRY=URL,USER,PASSWORD` points `tests/oci` at a registry
 //! that runs already.
 
 pub mod fleet;
+pub mod hosts;
 pub mod raw;
 pub mod registry;

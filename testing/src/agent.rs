@@ -23,20 +23,32 @@ pub struct Agent {
     join_token: String,
     socket: PathBuf,
     environment: Vec<(String, String)>,
+    arguments: Vec<String>,
 }
 
 impl Agent {
     /// An agent of `server` on the machine's engine, not started yet.
     pub async fn of(server: &Server) -> Result<Self> {
-        let answer = server.admin()?.post("/api/v1/join-tokens", &json!({})).await?.expect(201)?;
         Ok(Self {
             process: None,
             folder: tempfile::tempdir()?,
             server_url: server.agent_url(),
-            join_token: answer.json()["secret"].as_str().context("a join token is shown once")?.to_owned(),
+            join_token: new_token(server).await?,
             socket: SOCKET.into(),
             environment: Vec::new(),
+            arguments: Vec::new(),
         })
+    }
+
+    /// Further arguments of `berth agent join`: a name, a zone.
+    pub fn set_arguments(&mut self, arguments: &[&str]) {
+        self.arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+    }
+
+    /// Another token, with which it joins anew when the server does not take it any more.
+    pub async fn renew_token(&mut self, server: &Server) -> Result<()> {
+        self.join_token = new_token(server).await?;
+        Ok(())
     }
 
     /// Sets or removes a variable for the next start: a failpoint.
@@ -58,7 +70,7 @@ impl Agent {
 
     fn start_in(&mut self, engine: Option<&Engine>) -> Result<()> {
         let mut command = command(self.folder.path())?;
-        command.args(["agent", "--server", &self.server_url]);
+        command.args(["agent", "join", &self.server_url]).args(&self.arguments);
         command.arg("--data-dir").arg(self.data_dir());
         command.arg("--docker-host").arg(format!("unix://{}", self.socket.display()));
         command.env("BERTH_JOIN_TOKEN", &self.join_token).envs(self.environment.iter().map(|(name, value)| (name, value)));
@@ -112,6 +124,11 @@ impl Drop for Agent {
             remove_traces(&docker, &self.data_dir());
         }
     }
+}
+
+async fn new_token(server: &Server) -> Result<String> {
+    let answer = server.admin()?.post("/api/v1/join-tokens", &json!({})).await?.expect(201)?;
+    Ok(answer.json()["secret"].as_str().context("a join token is shown once")?.to_owned())
 }
 
 /// Removes what the agent with this data folder, which no longer runs, left in its engine: containers, and images it pulled.

@@ -10,6 +10,7 @@ pub mod docker;
 pub mod engine;
 pub mod http;
 pub mod images;
+pub mod network;
 mod ports;
 mod process;
 pub mod push;
