@@ -1,15 +1,16 @@
 //! When a container counts as healthy: the rules, as a pure state machine.
 //!
-//! The first check runs at once, then every second until the first success, so that a roll need not wait out an interval; then at the
-//! interval. Failure keeps ECS's pace: before the first success, a failed check counts once per interval and not within the start
+//! The first check runs at once, the next ones soon, then every second until the first success, so that a roll need not wait out an
+//! interval; then at the interval. Failure keeps ECS's pace: before the first success, a failed check counts once per interval and not within the start
 //! period, so that a slow start has as long as the definition gives it (`startPeriod + retries × interval`).
 
 use model::task::HealthStatus;
 use model::task_definition::HealthCheck;
 use std::time::Duration;
 
-/// Time between checks until the first success.
+/// Longest time between checks until the first success; it begins with a tenth, since most programs are there in an instant.
 const EAGER: Duration = Duration::from_secs(1);
+const EAGER_FIRST: Duration = Duration::from_millis(100);
 
 /// A check's settings with ECS's defaults filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +50,8 @@ pub struct Verdict {
     status: HealthStatus,
     succeeded: bool,
     failures: u32,
+    /// Pause before the next check, until the first success.
+    eager: Duration,
     /// Container age up to which failures have been counted.
     counted: Duration,
 }
@@ -57,7 +60,7 @@ impl Verdict {
     /// Starts from what was known before a restart of the agent.
     pub fn new(policy: Policy, known: HealthStatus) -> Self {
         let counted = policy.start_period;
-        Self { policy, status: known, succeeded: known == HealthStatus::Healthy, failures: 0, counted }
+        Self { policy, status: known, succeeded: known == HealthStatus::Healthy, failures: 0, eager: EAGER_FIRST, counted }
     }
 
     /// Takes the result of a check at a container's age.
@@ -70,12 +73,13 @@ impl Verdict {
                 self.status = HealthStatus::Unhealthy;
             }
         }
+        self.eager = (self.eager * 2).min(EAGER);
         self.status
     }
 
     /// Time until the next check.
     pub fn pause(&self) -> Duration {
-        if self.status == HealthStatus::Unknown { EAGER.min(self.policy.interval) } else { self.policy.interval }
+        if self.status == HealthStatus::Unknown { self.eager.min(self.policy.interval) } else { self.policy.interval }
     }
 }
 
@@ -94,8 +98,11 @@ mod tests {
     #[test]
     fn eager_checks_make_healthy_early_but_never_unhealthy_early() {
         let mut verdict = Verdict::new(policy(), HealthStatus::Unknown);
-        assert_eq!(verdict.pause(), EAGER);
-        assert_eq!(verdict.take(false, Duration::ZERO), HealthStatus::Unknown);
+        assert_eq!(verdict.pause(), EAGER_FIRST);
+        for millis in [200, 400, 800, 1000, 1000] {
+            assert_eq!(verdict.take(false, Duration::ZERO), HealthStatus::Unknown);
+            assert_eq!(verdict.pause(), Duration::from_millis(millis));
+        }
         assert_eq!(verdict.take(true, Duration::from_secs(1)), HealthStatus::Healthy);
         assert_eq!(verdict.pause(), Duration::from_secs(30));
 

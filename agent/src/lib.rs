@@ -29,7 +29,7 @@ pub mod reporter;
 mod run;
 pub mod runtime;
 mod sync;
-mod tls;
+pub mod tls;
 
 pub use config::AgentConfig;
 pub use run::{AgentError, run};

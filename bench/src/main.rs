@@ -8,11 +8,13 @@ mod accounting;
 mod blob;
 mod compare;
 mod connection;
+mod deploy;
+mod fleet;
 mod lanes;
 mod options;
 mod report;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 use compare::CompareOptions;
 use options::{LaneOptions, Side};
@@ -46,6 +48,10 @@ enum Command {
     Delete(Lane),
     /// All lanes against two registries, in shuffled pairs
     Compare(CompareOptions),
+    /// A real server under simulated agents: its memory, and what planning one service costs
+    Fleet(fleet::FleetOptions),
+    /// The deploy path on this machine's Docker Engine, beside Docker Swarm
+    Deploy(deploy::DeployOptions),
 }
 
 #[derive(Debug, clap::Args)]
@@ -68,7 +74,15 @@ fn main() -> Result<()> {
         Command::Coldstart(lane) => (lanes::coldstart::run, lane),
         Command::Delete(lane) => (lanes::transfer::delete, lane),
         Command::Compare(options) => return compare::run(&options),
+        Command::Deploy(options) => return verdict(deploy::run(&options)?),
+        Command::Fleet(options) => return verdict(fleet::run(&options)?),
     };
     println!("{}", run(&lane.side, &lane.options)?.to_json(&lane.side.label));
+    Ok(())
+}
+
+/// A promised number that was missed makes the run fail, after everything is printed.
+fn verdict(kept: bool) -> Result<()> {
+    ensure!(kept, "a promised number was missed");
     Ok(())
 }

@@ -60,23 +60,18 @@ async fn serve(mut args: ServerArgs) -> Result<()> {
     admin::ensure(&identity, &config.data_dir).await?;
     let authority = Authority::open(&identity).await.map_err(failed("cannot open the private authority"))?;
     let registry = open_registry(&config, &args, &db, &clock, &identity).await?;
-    let context = deployer::Context {
-        config: deployer_config(&config, fixed.control_plane_id.clone(), epoch),
-        registry: functions::of(&registry),
-        partition: fixed.partition.clone(),
-        identity: identity.clone(),
-        db: db.clone(),
-        clock,
-        rollout_wake: platform::wake::Wake::default(),
-        orders_wake: deployer::OrdersWake::default(),
-        agents: deployer::agents::Agents::default(),
-    };
+    let config_of_deployer = deployer_config(&config, fixed.control_plane_id.clone(), epoch);
+    let (partition, functions) = (fixed.partition.clone(), functions::of(&registry));
+    let context = deployer::Context::new(db.clone(), clock, identity.clone(), partition, config_of_deployer, functions);
     let deployer = Deployer::open(context).await.map_err(failed("cannot open the control plane"))?;
 
     let lifecycle = Lifecycle::new();
     registry.start(&lifecycle);
     deployer.start(&lifecycle);
-    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), db.clone(), |more| registry.register_metrics(more));
+    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), db.clone(), |more| {
+        registry.register_metrics(more);
+        deployer.register_metrics(more);
+    });
     let operations = operations::router(db.clone(), lifecycle.clone(), metrics.clone());
     let routes = public_router(&registry, &deployer, identity, operations);
     let public_tls = public_tls(&config, &authority)?;

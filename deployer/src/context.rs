@@ -26,6 +26,7 @@ pub struct Context {
     pub orders_wake: OrdersWake,
     /// What is known of the connected agents; memory only.
     pub agents: crate::agents::Agents,
+    pub metrics: crate::metrics::Metrics,
 }
 
 impl Context {
@@ -47,6 +48,7 @@ impl Context {
             rollout_wake: Wake::default(),
             orders_wake: OrdersWake::default(),
             agents: crate::agents::Agents::default(),
+            metrics: crate::metrics::Metrics::default(),
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod agents;
 pub mod aws;
 pub mod context;
 pub mod error;
+mod metrics;
 pub mod operations;
 pub mod placement;
 pub mod rollout;
@@ -52,6 +53,11 @@ impl Deployer {
     /// `/agent/v1/…`, for the agents' own listener only.
     pub fn agent_router(&self) -> Router {
         agents::router(self.0.clone())
+    }
+
+    /// Adds what the control plane counts to the metrics of the process.
+    pub fn register_metrics(&self, registry: &mut prometheus_client::registry::Registry) {
+        self.0.metrics.register(registry);
     }
 
     /// Starts the background tasks.

@@ -15,11 +15,13 @@ pub use strategy::scale_in_view;
 use model::ids::InstanceId;
 use model::instance::{Instance, InstanceStatus, Resources};
 use model::service::{PlacementConstraint, PlacementConstraintType, PlacementStrategy};
+use std::sync::Arc;
 
 /// An instance and what is taken of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Candidate {
-    pub instance: Instance,
+    /// Shared, since a fleet has many of them and a plan takes them all.
+    pub instance: Arc<Instance>,
     /// Held by tasks that are not observed STOPPED yet, whatever is desired of them.
     pub held: Resources,
     /// Tasks on it that are to run.
@@ -124,7 +126,7 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn candidate(number: u128, zone: &str, of_group: usize) -> Candidate {
-        Candidate { instance: instance(number, zone), held: Resources::default(), tasks: of_group, of_group }
+        Candidate { instance: Arc::new(instance(number, zone)), held: Resources::default(), tasks: of_group, of_group }
     }
 
     fn needs(cpu: i64, memory: i64, port: Option<u16>) -> Resources {
@@ -164,11 +166,11 @@ pub(crate) mod tests {
     #[test]
     fn each_thing_that_must_hold_is_checked_and_counted() {
         let mut draining = candidate(1, "a", 0);
-        draining.instance.status = InstanceStatus::Draining;
+        Arc::make_mut(&mut draining.instance).status = InstanceStatus::Draining;
         let mut silent = candidate(2, "a", 0);
-        silent.instance.agent_connected = false;
+        Arc::make_mut(&mut silent.instance).agent_connected = false;
         let mut small = candidate(3, "a", 0);
-        small.instance.registered.cpu = 100;
+        Arc::make_mut(&mut small.instance).registered.cpu = 100;
         let mut taken = candidate(4, "a", 0);
         taken.held = needs(0, 0, Some(80));
         let mut memory = candidate(5, "a", 0);

@@ -11,6 +11,7 @@ mod candidates;
 pub mod census;
 mod cleanup;
 pub mod failures;
+pub mod fleet;
 pub mod observe;
 pub mod observed;
 pub mod pass;

@@ -2,8 +2,10 @@
 //!
 //! Rows become the types of `model` here; a row that cannot is [`DbError::Inconsistent`], never a panic.
 
+pub mod changes;
 pub mod clusters;
 pub mod deployments;
+pub mod held;
 pub mod instances;
 pub mod service_deployments;
 pub mod services;

@@ -1,6 +1,7 @@
 //! Strategies: each keeps the instances that are best by its rule, the next decides among those.
 
 use super::{Candidate, Request};
+use model::ids::InstanceId;
 use model::instance::ZONE_ATTRIBUTE;
 use model::service::{PlacementStrategy, PlacementStrategyType};
 use std::cmp::Reverse;
@@ -18,9 +19,12 @@ pub(super) fn best<'a>(request: &Request<'_>, all: &[Candidate], mut eligible: V
             PlacementStrategyType::Binpack => keep_least(&mut eligible, Candidate::free_memory),
         }
     }
-    eligible
-        .into_iter()
-        .min_by_key(|candidate| (candidate.of_group, candidate.tasks, Reverse(candidate.free_memory()), candidate.instance.id.clone()))
+    eligible.into_iter().min_by(|one, other| rank(one).cmp(&rank(other)))
+}
+
+/// What decides between instances that are equal by the rules.
+fn rank(candidate: &Candidate) -> (usize, usize, Reverse<i64>, &InstanceId) {
+    (candidate.of_group, candidate.tasks, Reverse(candidate.free_memory()), &candidate.instance.id)
 }
 
 /// What scale-in looks at on an instance, by the first rule that says: what is free there (packing), and what is to stay even.
@@ -55,6 +59,10 @@ fn random<'a>(eligible: &[&'a Candidate], random: u64) -> Option<&'a Candidate> 
 }
 
 fn spread(field: &str, all: &[Candidate], eligible: &mut Vec<&Candidate>) {
+    if !field.starts_with("attribute:") {
+        // Each instance is a group of its own.
+        return keep_least(eligible, |candidate| candidate.of_group);
+    }
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for candidate in all {
         *counts.entry(spread_value(field, candidate)).or_default() += candidate.of_group;

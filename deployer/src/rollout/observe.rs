@@ -1,6 +1,5 @@
 //! Reads what the planner needs to see of one service.
 
-use super::candidates;
 use super::observed::{Observed, Profile};
 use super::pass::Memory;
 use super::plan::wants_instances;
@@ -10,9 +9,9 @@ use crate::{placement, store};
 use identity::Snapshot;
 use model::Timestamp;
 use model::access::{Principal, Resource, Role};
-use model::ids::TaskDefinitionId;
+use model::ids::{InstanceId, TaskDefinitionId};
 use model::service::{Deployment, Service};
-use model::task::ResolvedImage;
+use model::task::{DesiredStatus, ResolvedImage, Task};
 use platform::db::{DbError, Tx};
 use platform::events;
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,10 +63,22 @@ pub async fn observe(
         observed.way_back = store::deployments::last_completed(tx, &observed.service.id, &primary.id).await?;
     }
     if wants_instances(&observed, now) {
-        let of_primary = |primary: &Deployment, deployment: Option<&model::ids::DeploymentId>| deployment == Some(&primary.id);
-        observed.instances = candidates::read(tx, &observed.service.cluster, |deployment, _| of_primary(&primary, deployment)).await?;
+        memory.fleet.refresh(tx).await?;
+        let of_primary = running_by_instance(&observed.tasks, &primary);
+        let count = |instance: &InstanceId| of_primary.get(instance).copied().unwrap_or(0);
+        observed.instances = memory.fleet.candidates(&observed.service.cluster, count);
     }
     Ok(observed)
+}
+
+/// Where the tasks of `deployment` are that are to run.
+fn running_by_instance<'a>(tasks: &'a [Task], deployment: &Deployment) -> BTreeMap<&'a InstanceId, usize> {
+    let of_deployment = |task: &&Task| task.deployment_id.as_ref() == Some(&deployment.id) && task.desired_status == DesiredStatus::Running;
+    let mut counts = BTreeMap::new();
+    for instance in tasks.iter().filter(of_deployment).filter_map(|task| task.instance_id.as_ref()) {
+        *counts.entry(instance).or_default() += 1;
+    }
+    counts
 }
 
 /// Why `principal` may not pull one of the images, in words that name the grant; nothing when it may pull them all.

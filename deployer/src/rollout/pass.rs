@@ -1,20 +1,26 @@
 //! One pass over the services: plan and apply for each that may need it.
 //!
-//! Cheap when nothing happens: two sums tell which services changed since a plan found nothing to do, and only those are read. The
-//! memory saves work and nothing else; without it (after a start) every service is looked at once.
+//! Cheap when nothing happens, and with many services: `changes` tells which were touched since the last pass, and a plan says when
+//! to look again by itself. The memory saves work and nothing else; without it (after a start) every service is looked at once.
 
 use super::apply::{self, Applied};
+use super::fleet::Fleet;
 use super::observe::observe;
 use super::observed::Profile;
 use super::plan::plan;
 use crate::context::Context;
 use crate::store;
+use identity::Snapshot;
 use model::Timestamp;
 use model::ids::TaskDefinitionId;
-use model::service::Service;
+use model::service::ServiceStatus;
 use platform::db::DbError;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
+use tokio::time::Instant;
+
+/// Services looked at in one pass; those beyond get the next one, which follows at once.
+const SERVICES_MAX: i64 = 200;
 
 /// What one pass did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -28,55 +34,27 @@ pub struct Status {
 /// What earlier passes found, to save looking again.
 #[derive(Debug, Default)]
 pub struct Memory {
-    quiet: HashMap<String, Quiet>,
+    /// Services touched by changes up to this one are in `due`, or were looked at since.
+    seen: i64,
+    /// Services to look at, and from when on.
+    due: HashMap<String, Timestamp>,
     pub(super) profiles: HashMap<TaskDefinitionId, Profile>,
+    pub(super) fleet: Fleet,
 }
 
-/// A service for which there was nothing to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Quiet {
-    sums: Sums,
-    until: Option<Timestamp>,
-}
-
-/// Equal sums: service, deployments and tasks are as they were.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Sums {
-    service_version: i64,
-    deployments: i64,
-    deployments_changed: i64,
-    tasks: i64,
-    task_versions: i64,
-}
-
-/// Looks at every service that may need it, and writes what its plan says.
+/// Looks at services that may need it, and writes what their plans say.
 pub async fn run(context: &Context, memory: &mut Memory) -> Result<Status, DbError> {
     let now = context.clock.now();
-    let work = changed_services(context, memory, now).await?;
+    let more = note_changes(context, memory, now).await?;
+    let work: Vec<String> = memory.due.iter().filter(|(_, from)| **from <= now).map(|(id, _)| id.clone()).collect();
     let mut status = Status::default();
-    if work.is_empty() {
-        wake_in_time(context, memory, now);
-        return Ok(status);
-    }
-    let snapshot = context.identity.snapshot().await.map_err(|error| DbError::Other(error.to_string()))?;
-    for (service, sums) in work {
-        let id = service.id.clone();
-        let mut connection = context.db.read().await?;
-        let observed = observe(context, &mut connection, &snapshot, memory, service, now).await?;
-        drop(connection);
-        let plan = plan(&observed, now);
-        status.looked_at += 1;
-        if plan.steps.is_empty() {
-            memory.quiet.insert(id, Quiet { sums, until: plan.again_at });
-            continue;
-        }
-        memory.quiet.remove(&id);
-        match apply::apply(context, observed, plan.steps, now).await? {
-            Applied::Written => status.changed += 1,
-            Applied::Outdated => status.outdated += 1,
+    if !work.is_empty() {
+        let snapshot = context.identity.snapshot().await.map_err(|error| DbError::Other(error.to_string()))?;
+        for id in &work {
+            look(context, memory, &snapshot, id, now, &mut status).await?;
         }
     }
-    if status.changed + status.outdated > 0 {
+    if more || status.changed + status.outdated > 0 {
         // What was written may uncover more, and what was outdated has to be planned again.
         context.rollout_wake.wake();
     }
@@ -84,41 +62,59 @@ pub async fn run(context: &Context, memory: &mut Memory) -> Result<Status, DbErr
     Ok(status)
 }
 
-/// Services that are not known to be quiet, with the sums they have now.
-async fn changed_services(context: &Context, memory: &mut Memory, now: Timestamp) -> Result<Vec<(Service, Sums)>, DbError> {
+/// Makes the services touched since the last pass due; whether there may be more of them.
+async fn note_changes(context: &Context, memory: &mut Memory, now: Timestamp) -> Result<bool, DbError> {
     let mut connection = context.db.read().await?;
-    let services = store::services::all_unfinished(&mut connection).await?;
-    let deployments = store::deployments::tallies(&mut connection).await?;
-    let tasks = store::tasks::tallies(&mut connection).await?;
-    drop(connection);
-    let mut sums: BTreeMap<String, Sums> = BTreeMap::new();
-    for tally in deployments {
-        let of = sums.entry(tally.service_id).or_default();
-        (of.deployments, of.deployments_changed) = (tally.count, tally.changed);
+    let changes = store::changes::services_after(&mut connection, memory.seen, SERVICES_MAX).await?;
+    let full = i64::try_from(changes.len()).is_ok_and(|count| count == SERVICES_MAX);
+    for change in changes {
+        memory.seen = change.sequence;
+        memory.due.insert(change.id, now);
     }
-    for tally in tasks {
-        let of = sums.entry(tally.service_id).or_default();
-        (of.tasks, of.task_versions) = (tally.count, tally.versions);
-    }
-    let with_sums = services.into_iter().map(|service| {
-        let of = sums.get(&service.id).copied().unwrap_or_default();
-        let of = Sums { service_version: service.version, ..of };
-        (service, of)
-    });
-    let all: Vec<_> = with_sums.collect();
-    let ids: HashSet<&str> = all.iter().map(|(service, _)| service.id.as_str()).collect();
-    memory.quiet.retain(|id, _| ids.contains(id.as_str()));
-    let wants = |service: &Service, sums: &Sums| {
-        let quiet = memory.quiet.get(&service.id).filter(|quiet| quiet.sums == *sums);
-        quiet.is_none_or(|quiet| quiet.until.is_some_and(|until| until <= now))
+    Ok(full)
+}
+
+/// Plans one service. It stays due until that went well.
+async fn look(
+    context: &Context,
+    memory: &mut Memory,
+    snapshot: &Snapshot,
+    id: &str,
+    now: Timestamp,
+    status: &mut Status,
+) -> Result<(), DbError> {
+    let began = Instant::now();
+    let mut connection = context.db.read().await?;
+    let service = store::services::by_id(&mut connection, id).await?;
+    let Some(service) = service.filter(|service| service.status != ServiceStatus::Inactive) else {
+        memory.due.remove(id);
+        return Ok(());
     };
-    Ok(all.into_iter().filter(|(service, sums)| wants(service, sums)).collect())
+    let observed = observe(context, &mut connection, snapshot, memory, service, now).await?;
+    drop(connection);
+    let plan = plan(&observed, now);
+    context.metrics.plan.observe(began.elapsed().as_secs_f64());
+    status.looked_at += 1;
+    if plan.steps.is_empty() {
+        match plan.again_at {
+            Some(again_at) => memory.due.insert(id.to_owned(), again_at),
+            None => memory.due.remove(id),
+        };
+        return Ok(());
+    }
+    let began = Instant::now();
+    match apply::apply(context, observed, plan.steps, now).await? {
+        Applied::Written => status.changed += 1,
+        Applied::Outdated => status.outdated += 1,
+    }
+    context.metrics.apply.observe(began.elapsed().as_secs_f64());
+    Ok(())
 }
 
 /// The period is a second; what is due earlier gets a wake of its own.
 fn wake_in_time(context: &Context, memory: &Memory, now: Timestamp) {
-    let next = memory.quiet.values().filter_map(|quiet| quiet.until).filter(|until| *until > now).min();
-    let wait = next.map(|until| until.since(now)).filter(|wait| *wait < super::PASS_PERIOD);
+    let next = memory.due.values().filter(|from| **from > now).min();
+    let wait = next.map(|from| from.since(now)).filter(|wait| *wait < super::PASS_PERIOD);
     if let Some(wait) = wait {
         let wake = context.rollout_wake.clone();
         tokio::spawn(async move {

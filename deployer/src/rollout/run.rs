@@ -50,7 +50,7 @@ pub struct RunFailure {
 /// Places `request.count` tasks, each with its row and its reservation in `tx`.
 pub async fn start_tasks(context: &Context, tx: &mut Tx, request: &RunRequest, now: Timestamp) -> Result<Started, DbError> {
     let need = placement::need(&request.definition.definition, &request.overrides);
-    let mut candidates = candidates::read(tx, &request.cluster, |_, group| group == request.group).await?;
+    let mut candidates = candidates::read(tx, &request.cluster, &request.group).await?;
     let mut started = Started::default();
     let mut claimed = BTreeSet::new();
     for _ in 0..request.count {

@@ -1,6 +1,6 @@
 //! Rows of `deployments`. The operations insert them; only the planner's transactions change what becomes of them.
 
-use super::{json, parsed, parsed_option, time, to_json};
+use super::{changes, json, parsed, parsed_option, time, to_json};
 use model::Timestamp;
 use model::ids::{DeploymentId, TaskDefinitionId};
 use model::service::{Deployment, DeploymentStatus, RolloutState};
@@ -9,14 +9,6 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 const TABLE: &str = "deployments";
-
-/// How many deployments of the services that are not INACTIVE are there, and when one of them last changed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tally {
-    pub service_id: String,
-    pub count: i64,
-    pub changed: i64,
-}
 
 pub async fn insert(tx: &mut Tx, deployment: &Deployment) -> Result<(), DbError> {
     sqlx::query(
@@ -40,9 +32,9 @@ pub async fn insert(tx: &mut Tx, deployment: &Deployment) -> Result<(), DbError>
     .bind(deployment.not_before.as_micros())
     .bind(deployment.created_at.as_micros())
     .bind(deployment.updated_at.as_micros())
-    .execute(tx)
+    .execute(&mut *tx)
     .await?;
-    Ok(())
+    changes::service(tx, &deployment.service_id).await
 }
 
 /// Writes what can change of a deployment.
@@ -61,9 +53,9 @@ pub async fn update(tx: &mut Tx, deployment: &Deployment) -> Result<(), DbError>
     .bind(deployment.consecutive_failures)
     .bind(deployment.not_before.as_micros())
     .bind(deployment.updated_at.as_micros())
-    .execute(tx)
+    .execute(&mut *tx)
     .await?;
-    Ok(())
+    changes::service(tx, &deployment.service_id).await
 }
 
 pub async fn get(tx: &mut Tx, id: &DeploymentId) -> Result<Option<Deployment>, DbError> {
@@ -104,20 +96,6 @@ pub async fn last_completed(tx: &mut Tx, service_id: &str, but: &DeploymentId) -
     .await?
     .map(|row| deployment(&row))
     .transpose()
-}
-
-/// By service, of all that are not INACTIVE.
-pub async fn tallies(tx: &mut Tx) -> Result<Vec<Tally>, DbError> {
-    let rows = sqlx::query(
-        "select service_id, count(*) as deployments, max(updated_at) as changed from deployments where status <> 'INACTIVE' \
-         group by service_id",
-    )
-    .fetch_all(tx)
-    .await?;
-    let tally = |row: &AnyRow| {
-        Ok(Tally { service_id: row.try_get("service_id")?, count: row.try_get("deployments")?, changed: row.try_get("changed")? })
-    };
-    rows.iter().map(tally).collect()
 }
 
 fn deployment(row: &AnyRow) -> Result<Deployment, DbError> {

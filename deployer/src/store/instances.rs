@@ -1,6 +1,6 @@
 //! Rows of `instances`. `agent_connected` is written by the lease, the rest at join and register.
 
-use super::{json, parsed, time, to_json};
+use super::{changes, json, parsed, time, to_json};
 use model::ids::{ClusterName, InstanceId};
 use model::instance::{Instance, InstanceStatus, Resources};
 use platform::db::{DbError, Tx};
@@ -28,9 +28,9 @@ pub async fn insert(tx: &mut Tx, instance: &Instance) -> Result<(), DbError> {
     .bind(instance.address.clone())
     .bind(instance.version)
     .bind(instance.registered_at.as_micros())
-    .execute(tx)
+    .execute(&mut *tx)
     .await?;
-    Ok(())
+    changes::instance(tx, &instance.id).await
 }
 
 pub async fn get(tx: &mut Tx, id: &InstanceId) -> Result<Option<Instance>, DbError> {
@@ -83,9 +83,14 @@ pub async fn update(tx: &mut Tx, instance: &Instance) -> Result<bool, DbError> {
     .bind(instance.agent_version.clone())
     .bind(instance.docker_version.clone())
     .bind(instance.address.clone())
-    .execute(tx)
+    .execute(&mut *tx)
     .await?;
-    Ok(done.rows_affected() == 1)
+    if done.rows_affected() == 0 {
+        return Ok(false);
+    }
+    changes::instance(tx, &instance.id).await?;
+    changes::services_on(tx, &instance.id).await?;
+    Ok(true)
 }
 
 /// Claims the instance for a placement that was chosen at `version`; false when it changed since. The stored version is one higher.
@@ -93,9 +98,13 @@ pub async fn claim(tx: &mut Tx, id: &InstanceId, version: i64) -> Result<bool, D
     let done = sqlx::query("update instances set version = version + 1 where id = $1 and version = $2")
         .bind(id.to_string())
         .bind(version)
-        .execute(tx)
+        .execute(&mut *tx)
         .await?;
-    Ok(done.rows_affected() == 1)
+    if done.rows_affected() == 0 {
+        return Ok(false);
+    }
+    changes::instance(tx, id).await?;
+    Ok(true)
 }
 
 fn instance(row: &AnyRow) -> Result<Instance, DbError> {

@@ -1,6 +1,6 @@
 //! Rows of `service_deployments`. At most one of a service is under way.
 
-use super::{json, json_option, parsed, time, time_option, to_json};
+use super::{changes, json, json_option, parsed, time, time_option, to_json};
 use model::Timestamp;
 use model::ids::{DeploymentId, ServiceDeploymentId};
 use model::service::{BreakerStatus, Cause, CauseKind, ServiceDeployment, ServiceDeploymentStatus};
@@ -38,9 +38,9 @@ pub async fn insert(tx: &mut Tx, of: &ServiceDeployment) -> Result<(), DbError> 
     .bind(of.finished_at.map(Timestamp::as_micros))
     .bind(of.stopped_at.map(Timestamp::as_micros))
     .bind(of.updated_at.as_micros())
-    .execute(tx)
+    .execute(&mut *tx)
     .await?;
-    Ok(())
+    changes::service(tx, &of.service_id).await
 }
 
 /// Writes what can change of it, unless it has ended meanwhile: then nothing is written and the answer is false.
@@ -61,9 +61,13 @@ pub async fn update(tx: &mut Tx, of: &ServiceDeployment) -> Result<bool, DbError
     .bind(of.finished_at.map(Timestamp::as_micros))
     .bind(of.stopped_at.map(Timestamp::as_micros))
     .bind(of.updated_at.as_micros())
-    .execute(tx)
+    .execute(&mut *tx)
     .await?;
-    Ok(done.rows_affected() == 1)
+    if done.rows_affected() == 0 {
+        return Ok(false);
+    }
+    changes::service(tx, &of.service_id).await?;
+    Ok(true)
 }
 
 pub async fn get(tx: &mut Tx, id: &ServiceDeploymentId) -> Result<Option<ServiceDeployment>, DbError> {

@@ -1,6 +1,6 @@
 //! Rows of `services`. Among those of one name in a cluster at most one is not INACTIVE.
 
-use super::{json, parsed, time, to_json};
+use super::{changes, json, parsed, time, to_json};
 use model::ids::{ClusterName, ServiceName, TaskDefinitionId};
 use model::service::{Service, ServiceStatus};
 use platform::db::{DbError, Tx};
@@ -51,18 +51,6 @@ pub async fn list(tx: &mut Tx, cluster: &ClusterName) -> Result<Vec<Service>, Db
     rows.iter().map(service).collect()
 }
 
-/// Services of every cluster that are ACTIVE or DRAINING: what the planner looks after.
-pub async fn all_unfinished(tx: &mut Tx) -> Result<Vec<Service>, DbError> {
-    let rows = sqlx::query(
-        "select id, cluster, name, status, desired_count, family, revision, minimum_healthy_percent, maximum_percent, \
-         placement_strategy, placement_constraints, health_check_grace_period_secs, circuit_breaker, principal, client_token, tags, \
-         client_settings, version, created_at from services where status <> 'INACTIVE' order by cluster, name",
-    )
-    .fetch_all(tx)
-    .await?;
-    rows.iter().map(service).collect()
-}
-
 pub async fn insert(tx: &mut Tx, service: &Service) -> Result<(), DbError> {
     sqlx::query(
         "insert into services (id, cluster, name, status, desired_count, family, revision, minimum_healthy_percent, maximum_percent, \
@@ -88,9 +76,9 @@ pub async fn insert(tx: &mut Tx, service: &Service) -> Result<(), DbError> {
     .bind(to_json(&service.client_settings))
     .bind(service.version)
     .bind(service.created_at.as_micros())
-    .execute(tx)
+    .execute(&mut *tx)
     .await?;
-    Ok(())
+    changes::service(tx, &service.id).await
 }
 
 /// Writes what can change of a service, unless somebody else changed it since it was read; then nothing is written and the
@@ -116,9 +104,13 @@ pub async fn update(tx: &mut Tx, service: &Service) -> Result<bool, DbError> {
     .bind(service.principal.to_string())
     .bind(to_json(&service.tags))
     .bind(to_json(&service.client_settings))
-    .execute(tx)
+    .execute(&mut *tx)
     .await?;
-    Ok(done.rows_affected() == 1)
+    if done.rows_affected() == 0 {
+        return Ok(false);
+    }
+    changes::service(tx, &service.id).await?;
+    Ok(true)
 }
 
 fn service(row: &AnyRow) -> Result<Service, DbError> {

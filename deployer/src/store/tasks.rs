@@ -1,32 +1,14 @@
 //! Rows of `tasks`. The control plane writes what is desired, reports write what is observed; a row only moves forward.
 
-use super::{json, parsed, parsed_option, time, time_option, to_json};
+use super::{changes, json, parsed, parsed_option, time, time_option, to_json};
 use model::Timestamp;
 use model::ids::{ClusterName, DeploymentId, InstanceId, TaskDefinitionId, TaskId};
-use model::instance::Resources;
 use model::task::{DesiredStatus, HealthStatus, StopCode, Task, TaskStatus};
 use platform::db::{DbError, Tx};
 use sqlx::Row;
 use sqlx::any::AnyRow;
-use std::collections::BTreeMap;
 
 const TABLE: &str = "tasks";
-
-/// Number of live tasks of a service and the sum of their versions: when both are the same, nothing changed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tally {
-    pub service_id: String,
-    pub count: i64,
-    pub versions: i64,
-}
-
-/// What is taken of an instance.
-#[derive(Debug, Clone, Default)]
-pub struct Held {
-    pub resources: Resources,
-    /// Deployment (or nothing) and group of each task there that is to run.
-    pub running: Vec<(Option<DeploymentId>, String)>,
-}
 
 /// An unsettled task as the long poll compares it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,9 +57,9 @@ pub async fn insert(tx: &mut Tx, task: &Task) -> Result<(), DbError> {
     .bind(micros(task.stopped_at))
     .bind(micros(task.healthy_at))
     .bind(i64::from(task.last_status == TaskStatus::Stopped))
-    .execute(tx)
+    .execute(&mut *tx)
     .await?;
-    Ok(())
+    touch(tx, task.service_id.as_deref(), task.instance_id.as_ref()).await
 }
 
 pub async fn get(tx: &mut Tx, id: &TaskId) -> Result<Option<Task>, DbError> {
@@ -176,44 +158,6 @@ pub async fn exists(tx: &mut Tx, id: &TaskId) -> Result<bool, DbError> {
     Ok(sqlx::query("select id from tasks where id = $1").bind(id.to_string()).fetch_optional(tx).await?.is_some())
 }
 
-/// Live tasks by service, of all services.
-pub async fn tallies(tx: &mut Tx) -> Result<Vec<Tally>, DbError> {
-    let rows = sqlx::query(
-        "select service_id, count(*) as tasks, cast(sum(version) as bigint) as versions from tasks \
-         where service_id is not null and last_status <> 'STOPPED' group by service_id",
-    )
-    .fetch_all(tx)
-    .await?;
-    let tally = |row: &AnyRow| {
-        Ok(Tally { service_id: row.try_get("service_id")?, count: row.try_get("tasks")?, versions: row.try_get("versions")? })
-    };
-    rows.iter().map(tally).collect()
-}
-
-/// What the unsettled tasks of the cluster hold, by instance.
-pub async fn held(tx: &mut Tx, cluster: &ClusterName) -> Result<BTreeMap<InstanceId, Held>, DbError> {
-    let rows = sqlx::query(
-        "select instance_id, deployment_id, task_group, reserved, desired_status from tasks \
-         where cluster = $1 and settled = 0 and instance_id is not null",
-    )
-    .bind(cluster.to_string())
-    .fetch_all(tx)
-    .await?;
-    let mut all: BTreeMap<InstanceId, Held> = BTreeMap::new();
-    for row in &rows {
-        let held = all.entry(parsed(row, TABLE, "instance_id", |text| text.parse().ok())?).or_default();
-        let reserved: Resources = json(row, TABLE, "reserved")?;
-        held.resources.cpu += reserved.cpu;
-        held.resources.memory += reserved.memory;
-        held.resources.ports.extend(reserved.ports);
-        if parsed(row, TABLE, "desired_status", DesiredStatus::parse)? == DesiredStatus::Running {
-            let deployment = row.try_get::<Option<String>, _>("deployment_id")?.map(DeploymentId);
-            held.running.push((deployment, row.try_get("task_group")?));
-        }
-    }
-    Ok(all)
-}
-
 /// Orders the task's stop; false when it was ordered before, or the task is gone. The first order's reason stays.
 pub async fn update_desired(
     tx: &mut Tx,
@@ -223,18 +167,21 @@ pub async fn update_desired(
     reason: String,
     now: Timestamp,
 ) -> Result<bool, DbError> {
-    let done = sqlx::query(
+    let ordered = sqlx::query(
         "update tasks set desired_status = $2, stop_code = $3, stopped_reason = $4, stopping_at = $5, version = version + 1 \
-         where id = $1 and desired_status = 'RUNNING' and last_status <> 'STOPPED'",
+         where id = $1 and desired_status = 'RUNNING' and last_status <> 'STOPPED' returning service_id, instance_id",
     )
     .bind(id.to_string())
     .bind(desired.as_str())
     .bind(code.as_str())
     .bind(reason)
     .bind(now.as_micros())
-    .execute(tx)
+    .fetch_optional(&mut *tx)
     .await?;
-    Ok(done.rows_affected() == 1)
+    let Some(row) = ordered else { return Ok(false) };
+    let instance = parsed_option(&row, TABLE, "instance_id", |text| text.parse().ok())?;
+    touch(tx, row.try_get::<Option<String>, _>("service_id")?.as_deref(), instance.as_ref()).await?;
+    Ok(true)
 }
 
 /// Writes what is observed of the task, unless it changed since it was read; then nothing is written and the answer is false. A
@@ -261,19 +208,28 @@ pub async fn update_observed(tx: &mut Tx, task: &Task) -> Result<bool, DbError> 
     .bind(micros(task.healthy_at))
     .bind(i64::from(task.last_status == TaskStatus::Stopped))
     .bind(task.desired_status.as_str())
-    .execute(tx)
+    .execute(&mut *tx)
     .await?;
-    Ok(done.rows_affected() == 1)
+    if done.rows_affected() == 0 {
+        return Ok(false);
+    }
+    let frees = task.instance_id.as_ref().filter(|_| task.last_status == TaskStatus::Stopped);
+    touch(tx, task.service_id.as_deref(), frees).await?;
+    Ok(true)
 }
 
 /// The task counts as healthy from `now` on, unless it did before.
 pub async fn mark_healthy(tx: &mut Tx, id: &TaskId, now: Timestamp) -> Result<(), DbError> {
-    sqlx::query("update tasks set healthy_at = $2, version = version + 1 where id = $1 and healthy_at is null")
-        .bind(id.to_string())
-        .bind(now.as_micros())
-        .execute(tx)
-        .await?;
-    Ok(())
+    let marked =
+        sqlx::query("update tasks set healthy_at = $2, version = version + 1 where id = $1 and healthy_at is null returning service_id")
+            .bind(id.to_string())
+            .bind(now.as_micros())
+            .fetch_optional(&mut *tx)
+            .await?;
+    match marked {
+        Some(row) => touch(tx, row.try_get::<Option<String>, _>("service_id")?.as_deref(), None).await,
+        None => Ok(()),
+    }
 }
 
 /// Whether the instance of these tasks is heard of; STOPPED ones keep what they had.
@@ -282,8 +238,11 @@ pub async fn set_connected(tx: &mut Tx, instance: &InstanceId, connected: bool) 
         sqlx::query("update tasks set connected = $2, version = version + 1 where instance_id = $1 and settled = 0 and connected <> $2")
             .bind(instance.to_string())
             .bind(i64::from(connected))
-            .execute(tx)
+            .execute(&mut *tx)
             .await?;
+    if done.rows_affected() > 0 {
+        changes::services_on(tx, instance).await?;
+    }
     Ok(done.rows_affected())
 }
 
@@ -305,6 +264,17 @@ pub async fn stopped_before(tx: &mut Tx, cutoff: Timestamp, limit: i64) -> Resul
 pub async fn delete(tx: &mut Tx, id: &TaskId) -> Result<(), DbError> {
     sqlx::query("delete from tasks where id = $1").bind(id.to_string()).execute(tx).await?;
     Ok(())
+}
+
+/// What a plan is made from changes with the task: its service, and with its reservation its instance.
+async fn touch(tx: &mut Tx, service_id: Option<&str>, instance: Option<&InstanceId>) -> Result<(), DbError> {
+    if let Some(service_id) = service_id {
+        changes::service(tx, service_id).await?;
+    }
+    match instance {
+        Some(instance) => changes::instance(tx, instance).await,
+        None => Ok(()),
+    }
 }
 
 fn micros(at: Option<Timestamp>) -> Option<i64> {

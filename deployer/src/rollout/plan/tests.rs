@@ -536,7 +536,7 @@ fn tasks_of_a_lost_host_are_replaced_and_stopped_when_it_returns() {
     let mut world = World::new(3, 100, 200);
     world.settle();
     let host = world.observed.instances[0].instance.id.clone();
-    world.observed.instances[0].instance.agent_connected = false;
+    std::sync::Arc::make_mut(&mut world.observed.instances[0].instance).agent_connected = false;
     for task in world.observed.tasks.iter_mut().filter(|task| task.instance_id.as_ref() == Some(&host)) {
         task.connected = false;
     }
