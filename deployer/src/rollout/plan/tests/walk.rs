@@ -107,7 +107,7 @@ impl World {
     }
 
     fn connect(&mut self, at: usize, connected: bool) {
-        self.observed.instances[at].instance.agent_connected = connected;
+        std::sync::Arc::make_mut(&mut self.observed.instances[at].instance).agent_connected = connected;
         let host = self.observed.instances[at].instance.id.clone();
         self.observed.tasks.iter_mut().filter(|task| task.instance_id.as_ref() == Some(&host)).for_each(|task| task.connected = connected);
     }
