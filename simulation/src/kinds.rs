@@ -13,6 +13,7 @@ pub const RELAY_PORT: u16 = 4000;
 
 /// One task definition.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and none excludes another")]
 pub struct Kind {
     pub name: &'static str,
     pub conduct: Conduct,

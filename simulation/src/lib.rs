@@ -108,7 +108,7 @@ async fn run(world: &mut World, seed: u64, length: Length) -> Result<Result<(), 
     if let Err(sentence) = quiet::settle(world).await {
         return Ok(Err(sentence));
     }
-    if seed % length.clean_every == 0 {
+    if seed.is_multiple_of(length.clean_every) {
         return Ok(quiet::clean(world).await);
     }
     Ok(Ok(()))

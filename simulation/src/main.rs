@@ -47,7 +47,7 @@ fn main() -> Result<()> {
                         }
                     }
                     let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-                    if done % PROGRESS == 0 {
+                    if done.is_multiple_of(PROGRESS) {
                         println!("{done} seeds in {} s", begun.elapsed().as_secs());
                     }
                 }

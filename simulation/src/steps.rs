@@ -2,7 +2,7 @@
 
 use crate::kinds::{KINDS, Kind};
 use crate::network::{Cut, Quality};
-use crate::world::World;
+use crate::world::{self, World};
 use agent::runtime::fake::Weather;
 use anyhow::Result;
 use model::task::DesiredStatus;
@@ -14,7 +14,7 @@ use std::time::Duration;
 /// Most services of one run.
 const SERVICES_MAX: usize = 3;
 const DESIRED_MAX: i64 = 4;
-/// minimumHealthyPercent and maximumPercent.
+/// `minimumHealthyPercent` and `maximumPercent`.
 const BOUNDS: [(i64, i64); 8] = [(100, 200), (100, 200), (50, 200), (50, 100), (0, 100), (100, 150), (0, 200), (75, 125)];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,7 +114,7 @@ fn configuration(world: &mut World) -> serde_json::Value {
     let (minimum, maximum) = *BOUNDS.choose(&mut world.random).unwrap_or(&(100, 200));
     let mut configuration = json!({"minimumHealthyPercent": minimum, "maximumPercent": maximum});
     let enable = world.random.random_ratio(1, 2);
-    if let Some(breaker) = world.breaker(enable) {
+    if let Some(breaker) = world::breaker(enable) {
         configuration["deploymentCircuitBreaker"] = breaker;
     }
     configuration

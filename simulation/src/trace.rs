@@ -46,6 +46,6 @@ impl Trace {
 
     /// The last lines.
     pub fn tail(&self) -> String {
-        self.lines.iter().map(|line| format!("{line}\n")).collect()
+        self.lines.iter().fold(String::new(), |text, line| text + line + "\n")
     }
 }

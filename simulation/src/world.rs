@@ -146,11 +146,11 @@ impl World {
         tokio::time::sleep(time).await;
         self.violation().map_or(Ok(()), Err)
     }
+}
 
-    /// What the deployment circuit breaker's part of a deployment configuration is, where there is one.
-    pub fn breaker(&mut self, enable: bool) -> Option<Value> {
-        template::get().has_breaker.then(|| json!({"enable": enable, "rollback": enable}))
-    }
+/// The circuit breaker's part of a deployment configuration, where there is one.
+pub fn breaker(enable: bool) -> Option<Value> {
+    template::get().has_breaker.then(|| json!({"enable": enable, "rollback": enable}))
 }
 
 /// Images and conducts of all kinds, as every host finds them.
@@ -168,7 +168,7 @@ fn stock(docker: &FakeDocker) {
 async fn background(arena: Arc<Arena>, mut random: StdRng) {
     for tick in 1_u64.. {
         tokio::time::sleep(TICK).await;
-        let due = tick % TICKS_PER_LOOK == 0;
+        let due = tick.is_multiple_of(TICKS_PER_LOOK);
         if due {
             arena.ask(false, |runtime, machine| runtime.block_on(machine.sweep()).map_err(|error| error.to_string())).unwrap_or_default();
         }

@@ -50,7 +50,7 @@ impl Mix {
         if bound(weather.refused) {
             Some(Fault::Refuse(500, format!("the simulated engine does not feel like {call:?}")))
         } else if bound(weather.refused + weather.silent) {
-            Some(Fault::Silence { happened: more % 2 == 0 })
+            Some(Fault::Silence { happened: more.is_multiple_of(2) })
         } else if bound(weather.refused + weather.silent + weather.late) {
             Some(Fault::Late(Duration::from_millis(more % 4000)))
         } else if bound(weather.refused + weather.silent + weather.late + weather.gone) {
