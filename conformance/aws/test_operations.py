@@ -367,7 +367,8 @@ def test_is_refused_for_lack_of_a_grant(world, service, operation):
 @pytest.mark.parametrize("service, operation", EVERY)
 def test_is_refused_without_a_valid_key(world, service, operation):
     client = world.server.client(service, ("AKIANOBODYNOBODYNOBO", "x"), parameter_validation=False)
-    parameters, _ = good(world).get(operation, ({"task": "x"}, None))
+    elsewhere = {"StopTask": {"task": "x"}, "DeregisterContainerInstance": {"containerInstance": "x"}}
+    parameters = elsewhere[operation] if operation in elsewhere else good(world)[operation][0]
     assert code(client, operation, parameters) == "UnrecognizedClientException"
 
 
