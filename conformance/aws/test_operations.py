@@ -364,11 +364,20 @@ def test_is_refused_for_lack_of_a_grant(world, service, operation):
             assert "does not exist" not in message, message
 
 
+def some(world, operation):
+    """Parameters of the operation, of things that are not there where nothing is that can be stopped."""
+    stops = {
+        "StopTask": {"cluster": world.name, "task": "0" * 32},
+        "DeregisterContainerInstance": {"cluster": world.name, "containerInstance": "0" * 32},
+        "StopServiceDeployment": {"serviceDeploymentArn": f"{ARN}:service-deployment/{world.name}/{world.name}/{'0' * 32}"},
+    }
+    return stops[operation] if operation in stops else good(world)[operation][0]
+
+
 @pytest.mark.parametrize("service, operation", EVERY)
 def test_is_refused_without_a_valid_key(world, service, operation):
     client = world.server.client(service, ("AKIANOBODYNOBODYNOBO", "x"), parameter_validation=False)
-    elsewhere = {"StopTask": {"task": "x"}, "DeregisterContainerInstance": {"containerInstance": "x"}}
-    parameters = elsewhere[operation] if operation in elsewhere else good(world)[operation][0]
+    parameters = some(world, operation)
     assert code(client, operation, parameters) == "UnrecognizedClientException"
 
 
@@ -381,7 +390,7 @@ def test_bodies_that_are_none_and_fields_that_are_unknown_are_refused(world, ser
     for body in (b"{", b"[]", b"\xff", b'"x"'):
         status, answer = post(world.server.url, signed(world.server.url, service, target, body, ADMIN_KEY), body)
         assert (status, answer["__type"]) == (400, "SerializationException"), (body, answer)
-    parameters, _ = good(world).get(operation, ({"cluster": world.name, "task": "0" * 32}, None))
+    parameters = some(world, operation)
     body = json.dumps(parameters | {"noSuchField": {"x": 1}}).encode()
     status, answer = post(world.server.url, signed(world.server.url, service, target, body, ADMIN_KEY), body)
     assert status == 400 and "noSuchField" in answer["message"], answer

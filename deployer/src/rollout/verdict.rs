@@ -20,7 +20,8 @@ pub fn decide(observed: &Observed, primary: &Deployment) -> Option<Vec<Step>> {
     };
     let reason = reason.to_owned();
     let wanted = by == FailedBy::Request || (observed.service.circuit_breaker.rollback && !is_rolling_back(observed));
-    let mut said = vec![said];
+    // ECS's own words for it, and the word that ecs-deploy looks for: a rollback can be over between two of its looks.
+    let mut said: Vec<String> = (by == FailedBy::CircuitBreaker).then(|| words::IMPAIRED.to_owned()).into_iter().chain([said]).collect();
     let step = if let Some(back) = observed.way_back.as_ref().filter(|_| wanted) {
         said.push(words::rolling_back(&back.id));
         Step::RollBack { to: back.id.clone(), reason, by }
