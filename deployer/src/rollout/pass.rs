@@ -16,7 +16,7 @@ use model::Timestamp;
 use model::ids::TaskDefinitionId;
 use model::service::ServiceStatus;
 use platform::db::DbError;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -38,7 +38,7 @@ pub struct Memory {
     /// Services touched by changes up to this one are in `due`, or were looked at since.
     seen: i64,
     /// Services to look at, and from when on.
-    due: HashMap<String, Timestamp>,
+    due: BTreeMap<String, Timestamp>,
     pub(super) profiles: HashMap<TaskDefinitionId, Profile>,
     pace: Pace,
     pub(super) fleet: Fleet,
