@@ -25,7 +25,7 @@ const TASKS: usize = 3;
 /// Looks at both sides are this far apart.
 const LOOK_PERIOD: std::time::Duration = std::time::Duration::from_millis(10);
 /// Longest wait for any of it.
-const LIMIT: std::time::Duration = std::time::Duration::from_secs(120);
+const LIMIT: std::time::Duration = std::time::Duration::from_mins(2);
 
 #[derive(Debug, Clone, Args)]
 pub struct DeployOptions {
