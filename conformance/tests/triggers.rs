@@ -112,35 +112,6 @@ async fn docker_push_deploys_and_wait_says_so() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_first_new_task_runs_within_a_second_of_the_push() -> Result<()> {
-    let fleet = Fleet::up().await?;
-    web(&fleet, 1).await?;
-    let admin = fleet.server.admin()?;
-    let mut times = Vec::new();
-    for number in 2..7 {
-        let next = image(&format!("number {number}"))?;
-        for blob in next.blobs() {
-            push::blob(&admin, "acme/web", blob).await?;
-        }
-        tag(&admin, &format!("v{number}"), &next).await?;
-        let acknowledged = Instant::now();
-        wait_for("a running task of the new image", || async {
-            let tasks = fleet.tasks("RUNNING").await.ok()?;
-            let is_new = |task: &Value| task["lastStatus"] == "RUNNING" && task["containers"][0]["imageDigest"] == next.digest();
-            tasks.iter().any(is_new).then_some(())
-        })
-        .await?;
-        times.push(acknowledged.elapsed());
-        settled(&fleet).await?;
-    }
-    times.sort();
-    println!("push acknowledged -> first new task RUNNING: {times:?}, median {:?}", times[times.len() / 2]);
-    // `make bench` holds the 1.0 s; here a machine that builds something else at the same time must not fail the test.
-    ensure!(times[times.len() / 2] < Duration::from_secs(5), "{times:?}");
-    Ok(())
-}
-
-#[tokio::test]
 async fn fifty_pushes_in_two_seconds_end_on_the_last_with_few_deployments() -> Result<()> {
     let fleet = Fleet::up().await?;
     web(&fleet, 2).await?;
