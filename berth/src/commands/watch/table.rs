@@ -221,14 +221,12 @@ fn detail(board: &Board, row: &Row, state: TaskState, pen: Pen) -> String {
     }
 }
 
-/// `61%  11.2 of 18.2 MB, 3 of 9 layers`
+/// ` 61% of 18.2 MB`; how many layers when their sizes are not known.
 fn pull(progress: &Progress) -> String {
-    let layers = format!("{} of {} layers", progress.layers_done, progress.layers);
-    if progress.bytes == 0 {
-        return layers;
+    match (progress.bytes_done * 100).checked_div(progress.bytes) {
+        Some(percent) => format!("{percent:>3}% of {}", megabytes(progress.bytes)),
+        None => format!("{} of {} layers", progress.layers_done, progress.layers),
     }
-    let percent = progress.bytes_done * 100 / progress.bytes;
-    format!("{percent:>3}%  {} of {}, {layers}", megabytes(progress.bytes_done), megabytes(progress.bytes))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]

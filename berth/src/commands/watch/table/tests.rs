@@ -44,10 +44,10 @@ default/web  web:1 → web:2                                     IN PROGRESS  41
 
   TASK          REVISION  STATE      HOST        FOR
   1a0000000000  web:2     HEALTHY    node-a      11s
-  1b0000000000  web:2     PULLING    node-a       3s   61%  11.2 MB of 18.2 MB,…
+  1b0000000000  web:2     PULLING    node-a       3s   61% of 18.2 MB
   0a0000000000  web:1     HEALTHY    node-a   2m 11s
   0b0000000000  web:1     HEALTHY    node-a   2m 11s
-  0c0000000000  web:1     STOPPING   node-a   2m 11s  Scaling activity initiate…";
+  0c0000000000  web:1     STOPPING   node-a   2m 11s  Scaling activity initiat…";
     assert_eq!(lines.join("\n"), expected);
     assert!(lines.iter().all(|line| measure_text_width(line) < 80));
 }
