@@ -38,7 +38,7 @@ async fn printed(process: &Process, what: &str, is_there: impl Fn(&str) -> bool)
     .await
 }
 
-async fn service(fleet: &Fleet, name: &str, image: &str, more: &[&str]) -> Result<()> {
+fn service(fleet: &Fleet, name: &str, image: &str, more: &[&str]) -> Result<()> {
     let cli = fleet.server.cli()?;
     let arguments = [&["service", "create", name, "--image", image, "--health-cmd", "test -f /tmp/ok || true"], more].concat();
     cli.ok(&arguments).map(drop)
@@ -49,7 +49,7 @@ async fn a_roll_is_watched_to_its_verdict() -> Result<()> {
     let fleet = Fleet::up().await?;
     let cli = fleet.server.cli()?;
     let (one, two) = (fleet.push("acme/web", "v1", &talks("one")?).await?, fleet.push("acme/web", "v2", &talks("two")?).await?);
-    service(&fleet, "web", &one, &["--count", "2", "--wait"]).await?;
+    service(&fleet, "web", &one, &["--count", "2", "--wait"])?;
     cli.ok(&["service", "update", "web", "--image", &two])?;
     let watched = cli.run(["deploy", "watch", "web"])?;
     ensure!(watched.code == Some(0), "{:?}\n{}{}", watched.code, watched.stdout, watched.stderr);
@@ -106,8 +106,8 @@ async fn a_watch_goes_on_when_the_server_is_killed() -> Result<()> {
     ensure!(said.contains("slow (slow:1) is stable"), "{said}");
     let followed = printed(&events, "both tasks to be healthy", |log| log.matches("is HEALTHY").count() >= 2).await;
     let lines: Vec<&str> = followed.lines().filter(|line| line.contains("task.changed")).collect();
-    let once: BTreeSet<&&str> = lines.iter().collect();
-    ensure!(once.len() == lines.len(), "an event came twice:\n{followed}");
+    let distinct: BTreeSet<&&str> = lines.iter().collect();
+    ensure!(distinct.len() == lines.len(), "an event came twice:\n{followed}");
     Ok(())
 }
 
@@ -121,7 +121,7 @@ async fn output_is_followed_across_a_roll_and_a_restart_of_the_server() -> Resul
     let fleet = Fleet::up().await?;
     let cli = fleet.server.cli()?;
     let (one, two) = (fleet.push("acme/web", "v1", &talks("one")?).await?, fleet.push("acme/web", "v2", &talks("two")?).await?);
-    service(&fleet, "web", &one, &["--count", "2", "--wait"]).await?;
+    service(&fleet, "web", &one, &["--count", "2", "--wait"])?;
     let (logs, _) = spawn(&fleet, &["logs", "-f", "web", "-t"], "logs.log")?;
     printed(&logs, "both old tasks", |log| tasks_saying(log, "saying one").len() == 2).await;
     fleet.server.kill_child("server")?;
@@ -132,7 +132,7 @@ async fn output_is_followed_across_a_roll_and_a_restart_of_the_server() -> Resul
     let (old, new) = (tasks_saying(&all, "saying one"), tasks_saying(&all, "saying two"));
     ensure!(old.len() == 2 && old.is_disjoint(&new), "{old:?} {new:?}");
     let lines: Vec<&str> = all.lines().filter(|line| line.contains("saying")).collect();
-    let once: BTreeSet<&&str> = lines.iter().collect();
-    ensure!(once.len() == lines.len(), "a line came twice");
+    let distinct: BTreeSet<&&str> = lines.iter().collect();
+    ensure!(distinct.len() == lines.len(), "a line came twice");
     Ok(())
 }

@@ -28,9 +28,8 @@ pub fn needed<'a>(
 /// The first of `needed` that who pushed does not hold, in words; nothing when they hold it all.
 pub fn lacking(snapshot: &Snapshot, push: &Push, needed: &[(Role, Resource)]) -> Option<String> {
     let scope = push.scope.as_deref().map(serde_json::from_str::<Vec<ScopeRule>>);
-    let scope = match scope.transpose() {
-        Ok(scope) => scope,
-        Err(_) => return Some(format!("what the token of {} was narrowed to cannot be read", push.principal)),
+    let Ok(scope) = scope.transpose() else {
+        return Some(format!("what the token of {} was narrowed to cannot be read", push.principal));
     };
     needed.iter().find_map(|(role, resource)| {
         if !identity::may(snapshot, &push.principal, *role, resource).allowed {

@@ -98,7 +98,7 @@ impl TagFilter {
                 return Answer::No("the tag is that of a signature or attestation".into());
             }
             Answer::Match(found) => found,
-            no => return no,
+            no @ Answer::No(_) => return no,
         };
         match self.exclude.iter().find(|exclude| matches!(exclude.test(tag), Answer::Match(_))) {
             Some(exclude) => Answer::No(format!("tag {tag} is left out by `{}`", exclude.pattern())),

@@ -211,10 +211,9 @@ pub(super) async fn hold_all(
     let push = exchange::last_push(tx).await?;
     let mut held = Vec::new();
     for mut trigger in triggers.into_iter().filter(|trigger| trigger.held.is_none()) {
-        let hold = Hold { reason: reason.to_owned(), by: by.clone(), at: now, push };
-        store::triggers::hold(tx, &trigger.id, Some(&hold)).await?;
+        trigger.held = Some(Hold { reason: reason.to_owned(), by: by.clone(), at: now, push });
+        store::triggers::hold(tx, &trigger.id, trigger.held.as_ref()).await?;
         events::append(tx, now, changed("trigger.held", &trigger, by, format!("trigger {} held: {reason}", trigger.id))).await?;
-        trigger.held = Some(hold);
         held.push(trigger);
     }
     Ok(held)

@@ -36,7 +36,7 @@ pub(super) async fn list(
     let mut filter = Filter::from_query(query)?;
     if stream::is_asked(&headers) {
         filter.after = last_event_id(&headers)?.or(filter.after);
-        return stream::open(&api.0, caller, &headers, filter);
+        return stream::open(&api.0, &caller, &headers, filter);
     }
     if limit == 0 || limit > PAGE_ITEMS_MAX {
         return Err(ApiError::invalid(format!("limit is 1 to {PAGE_ITEMS_MAX}")));

@@ -42,14 +42,13 @@ pub(super) async fn create(
 async fn to(actor: &Actor, cluster: &ClusterName, service: &ServiceName, text: Option<&str>) -> Result<To, TriggerError> {
     let Some(text) = text else { return Ok(To::Before) };
     let invalid = || TriggerError::Invalid("a revision is written FAMILY:REVISION, or REVISION".into());
-    let (family, revision) = match text.split_once(':') {
-        Some((family, revision)) => (family.parse().map_err(|_| invalid())?, revision),
-        None => {
-            let mut connection = actor.context.db.read().await?;
-            let found = store::services::get(&mut connection, cluster, service).await?;
-            let missing = || TriggerError::NotFound(format!("there is no active service {cluster}/{service}"));
-            (found.ok_or_else(missing)?.task_definition.family, text)
-        }
+    let (family, revision) = if let Some((family, revision)) = text.split_once(':') {
+        (family.parse().map_err(|_| invalid())?, revision)
+    } else {
+        let mut connection = actor.context.db.read().await?;
+        let found = store::services::get(&mut connection, cluster, service).await?;
+        let missing = || TriggerError::NotFound(format!("there is no active service {cluster}/{service}"));
+        (found.ok_or_else(missing)?.task_definition.family, text)
     };
     let revision = revision.parse::<i64>().ok().filter(|revision| *revision > 0).ok_or_else(invalid)?;
     Ok(To::Revision(TaskDefinitionId { family, revision }))

@@ -1,4 +1,4 @@
-//! DeregisterContainerInstance: takes a host out of its cluster. Its certificates are revoked and it is INACTIVE for good.
+//! `DeregisterContainerInstance`: takes a host out of its cluster. Its certificates are revoked and it is INACTIVE for good.
 //!
 //! With `force` also while tasks run there: they count as STOPPED, services make up for them elsewhere, and their containers, which
 //! nobody here can reach any more, run on as orphans.

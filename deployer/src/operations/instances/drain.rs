@@ -1,4 +1,4 @@
-//! UpdateContainerInstancesState: ACTIVE or DRAINING.
+//! `UpdateContainerInstancesState`: ACTIVE or DRAINING.
 //!
 //! Nothing new is placed on a DRAINING instance, and the planner moves the tasks of services away: those that do not run yet at once,
 //! the others as minimumHealthyPercent and maximumPercent allow. Tasks without a service are left alone. It stays DRAINING until it

@@ -50,7 +50,7 @@ enum End {
 }
 
 /// Opens a stream for `caller`, who showed `headers`.
-pub(super) fn open(context: &Arc<Context>, caller: Caller, headers: &HeaderMap, filter: Filter) -> Result<Response, ApiError> {
+pub(super) fn open(context: &Arc<Context>, caller: &Caller, headers: &HeaderMap, filter: Filter) -> Result<Response, ApiError> {
     let seat = context.live.admit(&caller.principal).ok_or_else(|| {
         ApiError::new(
             Problem::new(429, "too_many_streams", "Too many streams", "too many streams are open")

@@ -13,7 +13,8 @@ pub(super) fn render(tails: &[LogTail], query: &LogQuery, several: bool) -> Stri
         let skipped = query.tail.map_or(0, |tail| lines.len().saturating_sub(usize::try_from(tail).unwrap_or(usize::MAX)));
         for line in &lines[skipped..] {
             if several && query.container.is_none() {
-                text += &format!("{} | ", tail.container);
+                text.push_str(&tail.container);
+                text.push_str(" | ");
             }
             text += if query.timestamps { line } else { split(line).1 };
             text.push('\n');
