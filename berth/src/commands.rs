@@ -63,7 +63,7 @@ async fn client(global: Global, command: Command) -> Result<u8> {
         Command::Token(command) => token::run(&global.session()?, command).await?,
         Command::AccessKey(command) => access_key::run(&global.session()?, command).await?,
         Command::Services(args) => service::list(&global.session()?, &args).await?,
-        Command::Service(command) => service::run(&global.session()?, command).await?,
+        Command::Service(command) => Box::pin(service::run(&global.session()?, command)).await?,
         Command::Deploy(args) => deploy::run(&global.session()?, *args).await?,
         Command::Rollback(args) => rollback::run(&global.session()?, args).await?,
         Command::Wait(args) => wait::run(&global.session()?, &args).await?,

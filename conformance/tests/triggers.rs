@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use conformance::fleet::{Fleet, task_id, wait_for};
+use conformance::fleet::{Fleet, task_id};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -12,7 +12,7 @@ use testing::berth::{Cli, CliOutput};
 use testing::docker::Docker;
 use testing::images::MANIFEST_TYPE;
 use testing::server::{ADMIN, ADMIN_PASSWORD};
-use testing::{Client, Image, push};
+use testing::{Image, push};
 
 const NOT_FOUND: Option<i32> = Some(3);
 const CONFLICT: Option<i32> = Some(5);
@@ -72,12 +72,6 @@ fn history(cli: &Cli) -> Result<String> {
 
 fn ended(output: &CliOutput, code: Option<i32>) -> Result<()> {
     ensure!(output.code == code, "expected {code:?}, got {:?}: {}{}", output.code, output.stdout, output.stderr);
-    Ok(())
-}
-
-/// Puts the manifest of an image whose blobs are there under a tag.
-async fn tag(client: &Client, tag: &str, image: &Image) -> Result<()> {
-    push::manifest(client, "acme/web", tag, &image.manifest, MANIFEST_TYPE).await?;
     Ok(())
 }
 

@@ -167,7 +167,7 @@ impl Arena {
             (answer, runtime.block_on(machine.refresh()).expect("the database can be read"))
         });
         let touched = touched(&state.oracle.picture, &picture);
-        let changes = state.oracle.take(picture, planned, now);
+        let changes = state.oracle.take(&picture, planned, now);
         for change in &changes {
             state.trace.say(self.elapsed(), change);
         }

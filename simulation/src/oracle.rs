@@ -115,19 +115,19 @@ impl Oracle {
     }
 
     /// The database as it is now; the lines say what changed.
-    pub fn take(&mut self, after: Picture, planned: bool, now: Timestamp) -> Vec<String> {
+    pub fn take(&mut self, after: &Picture, planned: bool, now: Timestamp) -> Vec<String> {
         for id in after.tasks.keys() {
             let part: String = id.as_str().chars().take(12).collect();
             self.by_name.entry(part).or_insert_with(|| id.clone());
         }
         let before = std::mem::replace(&mut self.picture, after.clone());
-        let lines = self.judge_rows(&before, &after);
-        self.judge_resources(&after);
-        self.note_disturbances(&before, &after);
+        let lines = self.judge_rows(&before, after);
+        self.judge_resources(after);
+        self.note_disturbances(&before, after);
         if planned {
-            self.judge_plan(&before, &after, now);
+            self.judge_plan(&before, after, now);
         }
-        self.judge_armed(&after, now);
+        self.judge_armed(after, now);
         lines
     }
 

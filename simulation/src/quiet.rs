@@ -3,6 +3,7 @@
 
 use crate::kinds::{KINDS, Kind};
 use crate::network::{Cut, Quality};
+use crate::oracle::Oracle;
 use crate::server::HEARTBEAT;
 use crate::world::World;
 use anyhow::Result;
@@ -82,7 +83,7 @@ pub async fn settle(world: &World) -> Result<(), String> {
         if left.is_empty() {
             return Ok(());
         }
-        if world.arena.elapsed() - begun > SETTLE_MAX {
+        if world.arena.elapsed().saturating_sub(begun) > SETTLE_MAX {
             return Err(format!("it does not settle: {}", left.join("; ")));
         }
     }
@@ -96,6 +97,6 @@ pub async fn clean(world: &World) -> Result<(), String> {
         waited += HEARTBEAT;
     }
     let state = world.arena.state();
-    let left = state.oracle.leftovers(&state.dockers, &world.strangers);
+    let left = Oracle::leftovers(&state.dockers, &world.strangers);
     if left.is_empty() { Ok(()) } else { Err(format!("it is not cleaned up: {}", left.join("; "))) }
 }

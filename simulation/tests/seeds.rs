@@ -9,9 +9,10 @@ const SEEDS: u64 = 100;
 const THREADS: usize = 2;
 
 fn played(seed: u64, length: Length) -> Played {
-    match play(seed, length, false).unwrap() {
-        Ok(played) => played,
-        Err(violation) => panic!("{violation}"),
+    match play(seed, length, false) {
+        Ok(Ok(played)) => played,
+        Ok(Err(violation)) => panic!("{violation}"),
+        Err(error) => panic!("seed {seed} cannot be played: {error:#}"),
     }
 }
 

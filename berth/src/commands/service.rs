@@ -119,9 +119,9 @@ pub struct RemoveArgs {
 pub async fn run(session: &Session, command: ServiceCommand) -> Result<()> {
     match command {
         ServiceCommand::Ls(args) => list(session, &args).await,
-        ServiceCommand::Create(args) => create::run(session, *args).await,
-        ServiceCommand::Scale(args) => scale(session, args).await,
-        ServiceCommand::Update(args) => update(session, args).await,
+        ServiceCommand::Create(args) => Box::pin(create::run(session, *args)).await,
+        ServiceCommand::Scale(args) => Box::pin(scale(session, args)).await,
+        ServiceCommand::Update(args) => Box::pin(update(session, args)).await,
         ServiceCommand::Show { service, cluster } => show(session, &ServiceTarget::parse(&service, cluster.as_deref())?).await,
         ServiceCommand::Rm(args) => remove(session, args).await,
     }

@@ -113,7 +113,7 @@ async fn many(tx: &mut Tx, count: usize) -> Result<(), DbError> {
 }
 
 async fn latest(world: &World) -> i64 {
-    events::latest(&mut *world.deployer.context().db.read().await.unwrap()).await.unwrap()
+    events::latest(&mut world.deployer.context().db.read().await.unwrap()).await.unwrap()
 }
 
 /// The reader of the table runs until the value is dropped.

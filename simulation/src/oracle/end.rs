@@ -99,7 +99,7 @@ impl Oracle {
     }
 
     /// Containers of tasks that are over and long settled are gone; strangers are where they were.
-    pub fn leftovers(&self, dockers: &[FakeDocker], strangers: &BTreeSet<(usize, String)>) -> Vec<String> {
+    pub fn leftovers(dockers: &[FakeDocker], strangers: &BTreeSet<(usize, String)>) -> Vec<String> {
         let mut left = Vec::new();
         for (host, docker) in dockers.iter().enumerate() {
             let containers = docker.look();

@@ -94,23 +94,23 @@ impl Printer {
         Self { out, timestamps, prefixed, coloured }
     }
 
-    pub fn prefixes(&self) -> bool {
+    pub fn prefixes(self) -> bool {
         self.prefixed
     }
 
     /// The id of a task as people are shown it.
     #[expect(clippy::unused_self, reason = "the printer decides how tasks are named")]
-    pub fn short<'a>(&self, task: &'a str) -> &'a str {
+    pub fn short(self, task: &str) -> &str {
         task.get(..ID_SHOWN).unwrap_or(task)
     }
 
-    pub fn print(&self, task: &str, line: &LogLine) {
+    pub fn print(self, task: &str, line: &LogLine) {
         let value = serde_json::json!({ "task": task, "container": line.container, "at": line.at, "line": line.text });
         self.out.line(&self.text(task, line), &value);
     }
 
     /// A line as people see it. Pure.
-    fn text(&self, task: &str, line: &LogLine) -> String {
+    fn text(self, task: &str, line: &LogLine) -> String {
         let mut prefix = if self.prefixed { self.short(task).to_owned() } else { String::new() };
         if let Some(container) = &line.container {
             prefix = if prefix.is_empty() { container.clone() } else { format!("{prefix} {container}") };

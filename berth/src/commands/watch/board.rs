@@ -190,7 +190,7 @@ impl Board {
         if stopped && self.is_of_watched(&glance) && glance.has_failed() {
             return self.count_failure(&glance).then_some(Change::Failed(glance));
         }
-        (news && !(stopped && !self.counted.insert(glance.task.clone()))).then_some(Change::Task(glance))
+        (news && (!stopped || self.counted.insert(glance.task.clone()))).then_some(Change::Task(glance))
     }
 
     /// Counts a failed task to those of its reason, once.

@@ -84,11 +84,7 @@ impl Screen {
     pub fn change(&mut self, board: &Board, change: &Change, now: Timestamp) {
         match self {
             Self::Live { .. } | Self::Silent => {}
-            Self::Lines { .. } => {
-                if let Some(line) = change_line(board, change) {
-                    self.line(now, &line);
-                }
-            }
+            Self::Lines { .. } => self.line(now, &change_line(board, change)),
             Self::Json { .. } => print_json(&change_value(board, change, now)),
         }
     }
@@ -128,7 +124,9 @@ impl Screen {
     pub fn finish(&mut self, board: &Board) {
         if let Self::Live { bar, term, colour } = self {
             bar.finish_and_clear();
-            table::summary(board, LOG_LINES_AT_END, look(term, *colour)).iter().for_each(|line| output::remark(line));
+            for line in table::summary(board, LOG_LINES_AT_END, look(term, *colour)) {
+                output::remark(&line);
+            }
         }
     }
 
@@ -168,7 +166,8 @@ fn counts_line(board: &Board) -> String {
             (counts.pending, "pending"),
             (counts.stopping, "stopping"),
         ];
-        let more: String = words.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!(", {count} {word}")).collect();
+        let more: Vec<String> = words.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!(", {count} {word}")).collect();
+        let more = more.concat();
         if deployment.is_primary {
             return Some(format!("{} {}/{} healthy{more}", deployment.definition, counts.healthy, board.desired));
         }
@@ -188,9 +187,9 @@ fn counts_value(board: &Board) -> Value {
     json!({ "type": "service", "service": board.service, "desired": board.desired, "deployments": deployments.collect::<Vec<_>>() })
 }
 
-fn change_line(board: &Board, change: &Change) -> Option<String> {
+fn change_line(board: &Board, change: &Change) -> String {
     let (task, mark) = match change {
-        Change::Message(text) => return Some(one_line(text)),
+        Change::Message(text) => return one_line(text),
         Change::Task(task) => (task, ""),
         Change::Failed(task) => (task, "! "),
     };
@@ -198,7 +197,7 @@ fn change_line(board: &Board, change: &Change) -> Option<String> {
     let host = task.instance.as_ref().and_then(|instance| board.hosts.get(instance)).map(|host| format!(" on {host}"));
     let why = matches!(change, Change::Failed(_)).then(|| format!(": {}", super::board::why(task)));
     let state = task.state().as_str();
-    Some(format!("{mark}task {id} {} {state}{}{}", task.task_definition, host.unwrap_or_default(), why.unwrap_or_default()))
+    format!("{mark}task {id} {} {state}{}{}", task.task_definition, host.unwrap_or_default(), why.unwrap_or_default())
 }
 
 fn change_value(board: &Board, change: &Change, now: Timestamp) -> Value {
