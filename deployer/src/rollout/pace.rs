@@ -11,7 +11,7 @@ pub const STOPS_PER_MINUTE_MAX: i64 = 3000;
 const MICROS_PER_STOP: i64 = 60_000_000 / STOPS_PER_MINUTE_MAX;
 const FULL: i64 = 60_000_000;
 
-/// What may still be stopped, in microseconds of [`MICROS_PER_STOP`] each.
+/// What may still be stopped, in microseconds of `MICROS_PER_STOP` each.
 #[derive(Debug, Clone)]
 pub struct Pace {
     left: i64,

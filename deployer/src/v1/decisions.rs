@@ -12,7 +12,7 @@ use axum::Json;
 use axum::extract::State;
 use identity::http::{ApiError, ApiJson, ApiPath, ApiQuery, Authenticated};
 use model::access::{Resource, Role};
-use model::trigger::{Push, Trigger, TriggerDecision};
+use model::trigger::{DecisionStatus, Push, Trigger, TriggerDecision};
 use model::{Digest, Reference, RepositoryName, Tag};
 use std::sync::Arc;
 
@@ -132,6 +132,8 @@ async fn status(actor: &Actor, push: Push) -> Result<PushStatus, TriggerError> {
             continue;
         }
         match store::decisions::of_pair(&mut connection, &trigger.id, push.sequence).await? {
+            // Resumed a moment ago: it is decided again.
+            Some(found) if found.status == DecisionStatus::Held && trigger.held.is_none() => undecided.push(trigger.id),
             Some(found) => decisions.push(decision(&actor.context, found)),
             None => undecided.push(trigger.id),
         }
