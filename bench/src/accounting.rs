@@ -53,6 +53,7 @@ mod tests {
     #[test]
     fn reads_this_process() {
         let pids = [std::process::id()];
-        assert!(resident_mb(&pids) > 1.0 && peak_mb(&pids) >= resident_mb(&pids));
+        let resident = resident_mb(&pids);
+        assert!(resident > 1.0 && peak_mb(&pids) >= resident);
     }
 }

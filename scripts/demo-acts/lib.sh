@@ -104,7 +104,8 @@ clean() {
         kill -TERM "$pid" 2>/dev/null || true
         wait_for 15 gone "$pid" || { pkill -KILL --parent "$pid" || true; kill -KILL "$pid" 2>/dev/null || true; }
     fi
-    if [ -e "$folder/second-host" ]; then as_root scripts/second-host down second || true; fi
+    # After the server, whose agents reach it on that network.
+    as_root scripts/second-host down second || true
     plane=$(identity_of "$folder")
     if [ -n "$plane" ]; then
         for id in $(docker ps --all --quiet --filter "label=io.berth.control-plane=$plane"); do
