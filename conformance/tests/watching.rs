@@ -72,7 +72,8 @@ async fn a_roll_is_watched_to_its_verdict() -> Result<()> {
 async fn a_crash_loop_shows_its_reason_and_its_last_lines() -> Result<()> {
     let fleet = Fleet::up().await?;
     let cli = fleet.server.cli()?;
-    let image = fleet.push("acme/crash", "v1", &Image::shell("echo starting; echo missing DATABASE_URL >&2; exit 3")?).await?;
+    // One stream: between two, Docker keeps no order.
+    let image = fleet.push("acme/crash", "v1", &Image::shell("exec >&2; echo starting; echo missing DATABASE_URL; exit 3")?).await?;
     cli.ok(&["service", "create", "crash", "--image", &image])?;
     let (mut watch, _) = spawn(&fleet, &["deploy", "watch", "crash"], "watch.log")?;
     let said = printed(&watch, "the failure with its last lines", |log| log.contains("missing DATABASE_URL")).await;
