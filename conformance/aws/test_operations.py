@@ -508,6 +508,9 @@ def test_rights_are_per_resource(world):
     assert code(client, "CreateService", {"cluster": n, "serviceName": "x", "taskDefinition": n, "desiredCount": 0}) == "AccessDeniedException"
     server.grant(principal, "operate", "service", f"{n}/x*")
     assert code(client, "CreateService", {"cluster": n, "serviceName": "y", "taskDefinition": n, "desiredCount": 0}) == "AccessDeniedException"
+    # What a service is to run has to be seen as well.
+    assert code(client, "CreateService", {"cluster": n, "serviceName": "x", "taskDefinition": n, "desiredCount": 0}) == "AccessDeniedException"
+    server.grant(principal, "view", "family", n)
     client.create_service(cluster=n, serviceName="x", taskDefinition=n, desiredCount=0)
     assert client.list_services(cluster=n)["serviceArns"] == [f"{ARN}:service/{n}/x"]
     # A grant of one kind says nothing of another.
