@@ -144,7 +144,9 @@ impl Cause {
             (CauseKind::Create, _) => format!("{principal} created the service."),
             (CauseKind::Update, _) => format!("{principal} updated the service."),
             (CauseKind::Force, _) => format!("{principal} forced a new deployment."),
-            (CauseKind::Trigger, Some(push)) => format!("Push {push} of {principal}, taken by trigger {}.", self.trigger()),
+            (CauseKind::Trigger, Some(push)) => {
+                format!("Push {push}, taken by trigger {} on the authority of {principal}.", self.trigger())
+            }
             (CauseKind::Trigger, None) => format!("{principal}, by trigger {}.", self.trigger()),
             (CauseKind::Rollback, _) => format!("{principal} rolled the service back."),
         }
