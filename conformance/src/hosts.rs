@@ -15,7 +15,7 @@ use testing::network::Network;
 use testing::{Agent, Server, ServerBuilder};
 
 /// A host that is not heard for this long is lost, in seconds.
-pub const LEASE_SECS: u64 = 3;
+pub const LEASE_SECS: u64 = 5;
 /// Between two looks at all engines, in milliseconds.
 const SAMPLE_MILLIS: u64 = 100;
 /// An engine that does not answer within this stands still, in milliseconds.
