@@ -94,9 +94,9 @@ async fn a_token_for_another_cluster_is_refused_and_not_used_up() -> Result<()> 
 async fn three_with_one_task_each() -> Result<(Hosts, Watch)> {
     let hosts = Hosts::start(3).await?;
     hosts.fleet.sleeping_service("web", 3).await?;
-    hosts.healthy_on(&[0, 1, 2], 3).await?;
+    explained(&hosts, hosts.healthy_on(&[0, 1, 2], 3).await).await?;
     for host in 0..3 {
-        ensure!(hosts.tasks_on(host).await?.len() == 1, "{}", hosts.fleet.state().await?);
+        ensure!(hosts.tasks_on(host).await?.len() == 1, "{}", hosts.explain().await);
     }
     let watch = hosts.watch()?;
     Ok((hosts, watch))
