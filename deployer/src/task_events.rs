@@ -16,9 +16,13 @@ const TASKS_MAX: usize = 50;
 /// Characters of a task's id that people are shown.
 const ID_SHOWN: usize = 12;
 
-/// Whether people see a difference between the two.
+/// Whether people see a difference between the two: in how the task stands, whatever of its statuses that comes from.
 pub fn differ(before: &Task, after: &Task) -> bool {
-    glance(before) != glance(after)
+    let seen = |task: &Task| {
+        let glance = glance(task);
+        (glance.state(), TaskGlance { last_status: String::new(), desired_status: String::new(), ..glance })
+    };
+    seen(before) != seen(after)
 }
 
 /// Says how `tasks` are now, to those who watch their service, or their cluster when they have none.
