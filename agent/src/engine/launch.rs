@@ -14,6 +14,7 @@ use model::ids::TaskId;
 use model::task::ResolvedImage;
 use model::task_definition::ContainerDefinition;
 use std::time::Duration;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 /// Pause before the next look when the engine does not answer.
@@ -26,6 +27,35 @@ const NAME_RETRY: Duration = Duration::from_millis(250);
 /// A port of a task that just stopped is free a moment after Docker says that the container died.
 const PORT_ATTEMPTS: u32 = 20;
 const PORT_RETRY: Duration = Duration::from_millis(150);
+
+/// A place among the launches that are under way in Docker. Kept from the first create to the last start, so that tasks come up one
+/// after the other and not all at the end; given up wherever something else is waited for.
+struct Place<'a> {
+    places: &'a Semaphore,
+    held: Option<SemaphorePermit<'a>>,
+}
+
+impl<'a> Place<'a> {
+    fn among(places: &'a Semaphore) -> Self {
+        Self { places, held: None }
+    }
+
+    async fn take(&mut self) {
+        if self.held.is_none() {
+            // Never closed.
+            self.held = self.places.acquire().await.ok();
+        }
+    }
+
+    fn give_up(&mut self) {
+        self.held = None;
+    }
+
+    async fn give_up_for(&mut self, pause: Duration) {
+        self.give_up();
+        tokio::time::sleep(pause).await;
+    }
+}
 
 enum LaunchError {
     Failed(LaunchFailure),
@@ -69,8 +99,9 @@ async fn bring_up<R: Runtime>(engine: &Engine<R>, record: &TaskRecord, cancel: &
     let below = |phase: Phase| move |c: &&ContainerDefinition| record.containers[&c.name].phase < phase;
     let definitions = &record.order.definition.container_definitions;
     let begun = engine.clock.now();
+    let mut place = Place::among(&engine.starts);
     for definition in definitions.iter().filter(below(Phase::Created)) {
-        make(engine, record, definition, cancel).await?;
+        make(engine, record, definition, &mut place, cancel).await?;
     }
     engine.note(task, |record, now| {
         // Without a pull, this is how long it took to see that none is needed.
@@ -79,7 +110,7 @@ async fn bring_up<R: Runtime>(engine: &Engine<R>, record: &TaskRecord, cancel: &
     });
     for definition in definitions.iter().filter(below(Phase::Running)) {
         check(cancel)?;
-        start(engine, record, &definition.name, cancel).await?;
+        start(engine, record, &definition.name, &mut place, cancel).await?;
     }
     Ok(())
 }
@@ -93,6 +124,7 @@ async fn make<R: Runtime>(
     engine: &Engine<R>,
     record: &TaskRecord,
     definition: &ContainerDefinition,
+    place: &mut Place<'_>,
     cancel: &CancellationToken,
 ) -> Result<(), LaunchError> {
     let container = &definition.name;
@@ -106,13 +138,14 @@ async fn make<R: Runtime>(
     }
     for name in &source.names {
         check(cancel)?;
-        if create(engine, record, container, body(name)?).await? {
+        if create(engine, record, container, body(name)?, place).await? {
             return Ok(());
         }
     }
+    place.give_up();
     images::obtain(engine, &image, &wanted, cancel).await?;
     check(cancel)?;
-    if create(engine, record, container, body(&source.names[0])?).await? {
+    if create(engine, record, container, body(&source.names[0])?, place).await? {
         return Ok(());
     }
     Err(failed(container, FailureKind::CannotPull, format!("{} was removed from this host right after it was pulled", source.written)))
@@ -124,13 +157,13 @@ async fn create<R: Runtime>(
     record: &TaskRecord,
     container: &str,
     body: ContainerCreateBody,
+    place: &mut Place<'_>,
 ) -> Result<bool, LaunchError> {
     let name = container_name(&record.order, container);
     let (mut silent, mut name_taken) = (0, 0);
     loop {
-        let permit = engine.starts.acquire().await;
+        place.take().await;
         let result = engine.runtime.create(&name, body.clone()).await;
-        drop(permit);
         match result {
             Ok(id) => {
                 engine.failpoint.hit("created");
@@ -155,7 +188,7 @@ async fn create<R: Runtime>(
                 if name_taken == NAME_ATTEMPTS {
                     return Err(failed(container, FailureKind::CannotCreate, docker_text(&error)));
                 }
-                tokio::time::sleep(NAME_RETRY).await;
+                place.give_up_for(NAME_RETRY).await;
             }
             Err(error) => return Err(failed(container, FailureKind::CannotCreate, docker_text(&error))),
         }
@@ -178,14 +211,14 @@ async fn start<R: Runtime>(
     engine: &Engine<R>,
     record: &TaskRecord,
     container: &str,
+    place: &mut Place<'_>,
     cancel: &CancellationToken,
 ) -> Result<(), LaunchError> {
     let name = container_name(&record.order, container);
     let (mut silent, mut port_taken) = (0, 0);
     loop {
-        let permit = engine.starts.acquire().await;
+        place.take().await;
         let result = engine.runtime.start(&name).await;
-        drop(permit);
         match result {
             Ok(()) => {
                 engine.failpoint.hit("started");
@@ -209,7 +242,7 @@ async fn start<R: Runtime>(
             Err(error) if is_port_taken(&error) && port_taken < PORT_ATTEMPTS => {
                 port_taken += 1;
                 check(cancel)?;
-                tokio::time::sleep(PORT_RETRY).await;
+                place.give_up_for(PORT_RETRY).await;
             }
             Err(error) => return Err(failed(container, FailureKind::CannotStart, docker_text(&error))),
         }
