@@ -124,7 +124,7 @@ fn compared(divide: usize) -> Vec<Lane> {
     let lane = |name, target, run, options, pushes| Lane { name, target, run, options, pushes };
     vec![
         lane("durable push, 256 MiB", Some(2.5), transfer::push, blobs(256, 1), true),
-        lane("durable push, 8 x 64 MiB at once", Some(2.5), transfer::push, blobs(64, 8), true),
+        lane("durable push, 8 x 64 MiB at once", Some(1.8), transfer::push, blobs(64, 8), true),
         lane("manifest GET by tag", Some(30.0), load::run, tags(Method::Get), false),
         lane("manifest HEAD by tag", None, load::run, tags(Method::Head), false),
         lane("blob pull, 1 GiB", Some(1.0), transfer::pull, blobs(1024, 1), false),

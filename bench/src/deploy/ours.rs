@@ -1,4 +1,4 @@
-//! Our side: `berth up`, a service of three tasks, a push, a kill.
+//! Our side: `berth up`, a service of three tasks that follows a repository by a trigger, a push, a kill.
 
 use super::{HEALTH_COMMAND, LIMIT, LOOK_PERIOD};
 use anyhow::{Context, Result, bail};
@@ -24,15 +24,17 @@ impl Ours {
         let definition = ours.fleet.register_container(SERVICE, container(&name)).await?;
         ours.fleet.create_service(SERVICE, &definition, tasks).await?;
         ours.completed(&definition, Instant::now()).await?;
+        let trigger = json!({"service": format!("default/{SERVICE}"), "repository": REPOSITORY, "tag": "v*"});
+        ours.fleet.server.admin_token().await?.post("/api/v1/triggers", &trigger).await?.expect(201)?;
         Ok(ours)
     }
 
-    /// From the acknowledged push to the first new task RUNNING, and to COMPLETED.
+    /// From the acknowledged push to the first new task RUNNING, and to COMPLETED: the push is all that is done.
     pub async fn push(&self, image: &Image, round: usize) -> Result<(f64, f64)> {
-        let name = self.fleet.push(REPOSITORY, &format!("v{round}"), image).await?;
+        // The one registered by hand is revision 1; each push that is taken makes the next.
+        let definition = format!("{SERVICE}:{}", round + 1);
+        self.fleet.push(REPOSITORY, &format!("v{round}"), image).await?;
         let began = Instant::now();
-        let definition = self.fleet.register_container(SERVICE, container(&name)).await?;
-        self.fleet.ecs("UpdateService", &json!({"service": SERVICE, "taskDefinition": definition})).await?;
         let running = self.first_running(&definition, began).await?;
         let completed = self.completed(&definition, began).await?;
         self.alone(&definition).await?;

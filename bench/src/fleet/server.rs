@@ -68,7 +68,7 @@ impl Fleet {
     pub async fn start() -> Result<Self> {
         let server = Server::builder().database(Database::Sqlite).start().await?;
         let (admin, ecs) = (server.admin_token().await?, server.admin_by_access_key()?);
-        let container = json!({"name": "app", "image": "docker.io/library/none:1", "cpu": 1, "memory": 1});
+        let container = json!({"name": "app", "image": "docker.io/library/none:1", "cpu": 1, "memory": 6});
         let fleet = Self { server, admin, ecs };
         fleet.ecs("RegisterTaskDefinition", &json!({"family": "bench", "containerDefinitions": [container]})).await?;
         Ok(fleet)
