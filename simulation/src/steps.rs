@@ -21,6 +21,7 @@ const BOUNDS: [(i64, i64); 8] = [(100, 200), (100, 200), (50, 200), (50, 100), (
 pub enum Step {
     Create,
     Update,
+    Crash,
     Scale,
     Force,
     Bounds,
@@ -47,9 +48,10 @@ pub enum Step {
 }
 
 /// Each with its weight.
-const ALL: [(Step, u32); 25] = [
+const ALL: [(Step, u32); 26] = [
     (Step::Create, 10),
     (Step::Update, 16),
+    (Step::Crash, 10),
     (Step::Scale, 8),
     (Step::Force, 3),
     (Step::Bounds, 3),
@@ -81,6 +83,7 @@ pub fn take(world: &mut World) -> Result<()> {
     let host = world.any_host();
     match step {
         Step::Create => create(world),
+        Step::Crash => crash(world),
         Step::Update | Step::Scale | Step::Force | Step::Bounds | Step::Delete => change(world, step),
         Step::StopTask => stop_task(world),
         Step::RunTask => run_task(world),
@@ -142,6 +145,18 @@ fn create(world: &mut World) {
     if world.ecs("CreateService", request) {
         world.services.push(name);
     }
+}
+
+/// An update that cannot succeed, under a breaker that rolls back.
+fn crash(world: &mut World) {
+    let Some(service) = world.any_service() else { return };
+    let hopeless: Vec<usize> = (0..KINDS.len()).filter(|at| !KINDS[*at].good && !KINDS[*at].batch).collect();
+    let kind = *hopeless.choose(&mut world.random).unwrap_or(&0);
+    let mut request = json!({"service": service, "taskDefinition": Kind::definition_of(kind)});
+    if let Some(breaker) = world::breaker(true) {
+        request["deploymentConfiguration"] = json!({"deploymentCircuitBreaker": breaker});
+    }
+    world.ecs("UpdateService", request);
 }
 
 fn change(world: &mut World, step: Step) {
