@@ -3,7 +3,6 @@
 pub mod access;
 pub mod access_key;
 pub mod agent;
-mod attempt;
 pub mod clusters;
 pub mod context;
 pub mod deploy;

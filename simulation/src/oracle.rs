@@ -37,7 +37,7 @@ pub struct Oracle {
     by_name: BTreeMap<String, TaskId>,
     /// Services that were whole and that nothing has happened to since: they stay above their minimum.
     armed: BTreeSet<String>,
-    /// Deployments that the planner made.
+    /// Deployments that the planner went back to, until they are COMPLETED again.
     rollbacks: BTreeSet<DeploymentId>,
     pub violations: Vec<String>,
     /// How much was judged, to see that it is not nothing.
@@ -121,7 +121,7 @@ impl Oracle {
             self.by_name.entry(part).or_insert_with(|| id.clone());
         }
         let before = std::mem::replace(&mut self.picture, after.clone());
-        let lines = self.judge_rows(&before, after);
+        let lines = self.judge_rows(&before, after, planned);
         self.judge_resources(after);
         self.note_disturbances(&before, after);
         if planned {

@@ -3,7 +3,7 @@
 use super::describe::{self, ServiceTarget, short};
 use super::rollback::WaitFlags;
 use super::user::segment;
-use super::{attempt, service, trigger, watch};
+use super::{service, trigger, watch};
 use crate::duration;
 use crate::failure::Result;
 use crate::session::Session;
@@ -98,7 +98,7 @@ pub struct WatchArgs {
 pub async fn run(session: &Session, args: DeployArgs) -> Result<()> {
     session.announce();
     match args.command {
-        None => image(session, args.image).await,
+        None => Box::pin(image(session, args.image)).await,
         Some(DeployCommand::Watch(args)) => {
             let target = ServiceTarget::parse(&args.service, args.cluster.as_deref())?;
             watch::deployment(session, &target, args.timeout).await.map(drop)
@@ -123,8 +123,7 @@ async fn image(session: &Session, args: ImageArgs) -> Result<()> {
     let deployment = updated.deployments.first().map(|deployment| deployment.id.clone()).unwrap_or_default();
     let sentence = format!("deploying {image} to {} as {}", target.full_name(), short(&updated.task_definition));
     if args.wait.wanted() {
-        let attempt = attempt::of_deployment(session, &target, &deployment).await?;
-        attempt::until_ended(session, &attempt, args.wait.timeout).await?;
+        watch::until_stable(session, &target, &updated, args.wait.timeout).await?;
     }
     session.out.done(&deployment, &sentence, &serde_json::json!({ "service": updated }));
     Ok(())
@@ -134,8 +133,9 @@ async fn approve(session: &Session, what: &str, wait: &WaitFlags) -> Result<()> 
     let id = trigger::waiting(session, what).await?;
     let path = format!("/api/v1/trigger-decisions/{}/approve", segment(&id)?);
     let approved: Decision = session.v1.post(&path, &serde_json::json!({})).await?;
-    if let Some(attempt) = approved.service_deployment.as_ref().filter(|_| wait.wanted()) {
-        attempt::until_ended(session, attempt, wait.timeout).await?;
+    if let Some(deployment) = approved.deployment.as_ref().filter(|_| wait.wanted()) {
+        let target = ServiceTarget::parse(&approved.service, None)?;
+        watch::until_ended(session, &target, deployment, wait.timeout).await?;
     }
     let (push, to) = (&approved.push, approved.task_definition.clone().unwrap_or_default());
     let sentence = format!("approved {}:{} by {}: {} runs {to}", push.repository, push.tag, push.principal, approved.service);

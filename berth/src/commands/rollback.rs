@@ -1,7 +1,7 @@
 //! `berth rollback`: back to what a service ran before, with its triggers held.
 
-use super::attempt;
 use super::describe::ServiceTarget;
+use super::watch;
 use crate::duration;
 use crate::failure::Result;
 use crate::output;
@@ -65,7 +65,8 @@ pub async fn run(session: &Session, args: RollbackArgs) -> Result<()> {
     }
     let sentence = format!("rolled {} back from {} to {}", done.service, done.from, done.to);
     if args.wait.wanted() {
-        attempt::until_ended(session, &done.service_deployment, args.wait.timeout).await?;
+        let target = ServiceTarget::parse(&done.service, None)?;
+        watch::until_ended(session, &target, &done.deployment, args.wait.timeout).await?;
     }
     session.out.done(&done.deployment, &sentence, &serde_json::json!({ "rollback": done }));
     Ok(())

@@ -1,11 +1,11 @@
 //! `berth wait`: for CI after a push, until what was pushed is deployed wherever a trigger follows it.
 
-use super::attempt::{self, Standing};
 use super::trigger::why;
 use crate::duration;
 use crate::failure::{Exit, Failure, Result};
 use crate::output;
 use crate::session::Session;
+use api::aws;
 use api::v1::triggers::{Decision, DecisionStatus, PushQuery, PushStatus};
 use clap::Args;
 use model::ImageReference;
@@ -39,6 +39,15 @@ pub struct WaitArgs {
     pub wait_approval: bool,
 }
 
+/// How a service deployment stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Standing {
+    UnderWay,
+    Completed,
+    /// It ended otherwise: the exit code that says how, and why.
+    Ended(Exit, String),
+}
+
 /// What became of a push at one trigger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Fate {
@@ -54,11 +63,26 @@ pub async fn run(session: &Session, args: &WaitArgs) -> Result<()> {
         tag: image.tag.map(|tag| tag.to_string()),
         digest: image.digest.map(|digest| digest.to_string()),
     };
-    let status = attempt::limited(&args.image, args.timeout, until_settled(session, &query, args)).await?;
+    let status = limited(args, until_settled(session, &query, args)).await?;
     let (push, services) = (&status.push, status.decisions.len());
     let sentence = format!("{}:{} ({}) is deployed by {services} trigger(s)", push.repository, push.tag, push.digest);
     session.out.done(&push.digest, &sentence, &status);
     Ok(())
+}
+
+/// Ends at the time-out with exit code 8, at Ctrl-C with 130.
+async fn limited<T>(args: &WaitArgs, waiting: impl Future<Output = Result<T>>) -> Result<T> {
+    let (image, next) = (&args.image, "`berth trigger history` shows what became of pushes, `berth deploy watch SERVICE` watches");
+    let failure = tokio::select! {
+        // Cancel-safe: looking has no effects.
+        done = waiting => return done,
+        () = tokio::time::sleep(args.timeout) => {
+            let what = format!("{image} is not deployed after {}", duration::format(args.timeout));
+            Failure::new(Exit::Timeout, what).why("it is still being worked on")
+        }
+        _ = tokio::signal::ctrl_c() => Failure::new(Exit::Detached, format!("stopped waiting for {image}; nothing was cancelled")),
+    };
+    Err(failure.next(next))
 }
 
 async fn until_settled(session: &Session, query: &PushQuery, args: &WaitArgs) -> Result<PushStatus> {
@@ -82,6 +106,27 @@ async fn until_settled(session: &Session, query: &PushQuery, args: &WaitArgs) ->
     }
 }
 
+/// The service deployment with this ARN.
+async fn service_deployment(session: &Session, arn: &str) -> Result<aws::ServiceDeployment> {
+    let request = aws::DescribeServiceDeploymentsRequest { service_deployment_arns: vec![arn.to_owned()] };
+    let found = session.call(&request).await?.service_deployments.into_iter().next();
+    found.ok_or_else(|| Failure::new(Exit::NotFound, format!("there is no deployment {arn} that you may see")))
+}
+
+/// How it stands, with the exit code that says so. Pure.
+fn standing(deployment: &aws::ServiceDeployment) -> Standing {
+    let why = || deployment.status_reason.clone();
+    let failed = deployment.deployment_circuit_breaker.status == "TRIGGERED";
+    match deployment.status.as_str() {
+        "SUCCESSFUL" => Standing::Completed,
+        "ROLLBACK_SUCCESSFUL" => Standing::Ended(Exit::RolledBack, why()),
+        "ROLLBACK_FAILED" => Standing::Ended(Exit::DeploymentFailed, why()),
+        "STOPPED" if failed => Standing::Ended(Exit::DeploymentFailed, why()),
+        "STOPPED" => Standing::Ended(Exit::Conflict, why()),
+        _ => Standing::UnderWay,
+    }
+}
+
 type Fates = BTreeMap<String, Fate>;
 
 async fn look(session: &Session, query: &PushQuery, wait_approval: bool) -> Result<(PushStatus, Fates)> {
@@ -89,7 +134,7 @@ async fn look(session: &Session, query: &PushQuery, wait_approval: bool) -> Resu
     let mut fates = Fates::new();
     for decision in &status.decisions {
         let standing = match &decision.service_deployment {
-            Some(arn) => Some(attempt::standing(&attempt::look(session, arn).await?)),
+            Some(arn) => Some(standing(&service_deployment(session, arn).await?)),
             None => None,
         };
         fates.insert(format!("{} ({})", decision.service, decision.trigger), fate(decision, standing, wait_approval));
@@ -208,6 +253,28 @@ mod tests {
         assert_eq!(exit(DecisionStatus::Held, None, true), Some(Exit::WaitingForApproval));
         for status in [DecisionStatus::Superseded, DecisionStatus::Skipped, DecisionStatus::Rejected] {
             assert_eq!(exit(status, None, false), Some(Exit::Conflict));
+        }
+    }
+
+    #[test]
+    fn each_end_has_its_exit_code() {
+        let attempt = |status: &str, breaker: &str| aws::ServiceDeployment {
+            status: status.into(),
+            status_reason: "why".into(),
+            deployment_circuit_breaker: aws::ServiceDeploymentCircuitBreaker { status: breaker.into(), ..Default::default() },
+            ..Default::default()
+        };
+        for (status, breaker, expected) in [
+            ("PENDING", "MONITORING", Standing::UnderWay),
+            ("IN_PROGRESS", "MONITORING", Standing::UnderWay),
+            ("ROLLBACK_IN_PROGRESS", "TRIGGERED", Standing::UnderWay),
+            ("SUCCESSFUL", "MONITORING_COMPLETE", Standing::Completed),
+            ("ROLLBACK_SUCCESSFUL", "TRIGGERED", Standing::Ended(Exit::RolledBack, "why".into())),
+            ("ROLLBACK_FAILED", "TRIGGERED", Standing::Ended(Exit::DeploymentFailed, "why".into())),
+            ("STOPPED", "TRIGGERED", Standing::Ended(Exit::DeploymentFailed, "why".into())),
+            ("STOPPED", "DISABLED", Standing::Ended(Exit::Conflict, "why".into())),
+        ] {
+            assert_eq!(standing(&attempt(status, breaker)), expected, "{status} {breaker}");
         }
     }
 

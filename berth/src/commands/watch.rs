@@ -45,6 +45,13 @@ pub async fn until_stable(session: &Session, target: &ServiceTarget, asked: &aws
     limited(target, timeout, async { watch.await?.run().await }).await
 }
 
+/// Watches until the deployment with this id (`ecs-svc/…`) ends: what a command does after it began one.
+pub async fn until_ended(session: &Session, target: &ServiceTarget, deployment: &str, timeout: Duration) -> Result<aws::Service> {
+    let service = describe::service(session, target).await?;
+    let watch = Watch::begin(session, target, &service, Some(deployment.to_owned()), Purpose::Wait);
+    limited(target, timeout, async { watch.await?.run().await }).await
+}
+
 /// Watches the deployment under way, or says how the last one ended.
 pub async fn deployment(session: &Session, target: &ServiceTarget, timeout: Duration) -> Result<aws::Service> {
     let service = describe::service(session, target).await?;

@@ -4,6 +4,7 @@ use super::census::{healthy, occupying};
 use super::{Oracle, maximum, minimum};
 use crate::picture::Picture;
 use model::Timestamp;
+use model::ids::DeploymentId;
 use model::service::{Deployment, DeploymentStatus, RolloutState, Service, ServiceStatus};
 use model::task::{DesiredStatus, StopCode, Task, TaskStatus};
 use std::sync::Arc;
@@ -78,26 +79,28 @@ impl Oracle {
         }
     }
 
-    /// A deployment that the planner makes is a rollback: from one that failed and is no rollback itself, to what was COMPLETED.
+    /// The planner makes no deployments. One that it makes PRIMARY again is a rollback: to what was COMPLETED, from one that failed
+    /// now and was no rollback itself.
     fn judge_rollbacks(&mut self, before: &Picture, after: &Picture) {
-        for (id, made) in after.deployments.iter().filter(|(id, _)| !before.deployments.contains_key(*id)) {
+        for id in after.deployments.keys().filter(|id| !before.deployments.contains_key(*id)) {
+            self.object(format!("deployment {id} is made by the planner"));
+        }
+        let again = |id: &DeploymentId| before.deployments.get(id).is_some_and(|was| was.status != DeploymentStatus::Primary);
+        let primaries = after.deployments.values().filter(|deployment| deployment.status == DeploymentStatus::Primary);
+        for back in primaries.filter(|deployment| again(&deployment.id)) {
             self.counts.rolled_back += 1;
-            let from = before.primary(&made.service_id);
+            let from = before.primary(&back.service_id);
             let failed = from.and_then(|from| after.deployments.get(&from.id)).is_some_and(|was| was.rollout_state == RolloutState::Failed);
             if !failed {
-                self.object(format!("deployment {id} is made by the planner though none has failed"));
+                self.object(format!("the planner goes back to deployment {} though none has failed", back.id));
             }
             if from.is_some_and(|from| self.rollbacks.contains(&from.id)) {
-                self.object(format!("deployment {id} rolls a rollback back"));
+                self.object(format!("going back to deployment {} rolls a rollback back", back.id));
             }
-            let known = before.deployments.values().filter(|deployment| deployment.service_id == made.service_id);
-            let proven = |deployment: &&Arc<Deployment>| {
-                deployment.rollout_state == RolloutState::Completed && deployment.task_definition == made.task_definition
-            };
-            if known.filter(proven).count() == 0 {
-                self.object(format!("deployment {id} goes back to {}, which was never COMPLETED", made.task_definition));
+            if before.deployments[&back.id].rollout_state != RolloutState::Completed {
+                self.object(format!("the planner goes back to deployment {}, which was never COMPLETED", back.id));
             }
-            self.rollbacks.insert(id.clone());
+            self.rollbacks.insert(back.id.clone());
         }
     }
 
@@ -114,6 +117,7 @@ impl Oracle {
             return;
         }
         self.counts.completed += 1;
+        self.rollbacks.remove(&deployment.id);
         let desired = usize::try_from(service.desired_count).unwrap_or(0);
         let (mut whole, mut older) = (0, 0);
         for task in before.of_service(&service.id).filter(|task| healthy(task, now)) {

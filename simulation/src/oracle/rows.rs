@@ -9,7 +9,7 @@ use model::task::{Task, TaskStatus};
 use std::collections::BTreeMap;
 
 impl Oracle {
-    pub(super) fn judge_rows(&mut self, before: &Picture, after: &Picture) -> Vec<String> {
+    pub(super) fn judge_rows(&mut self, before: &Picture, after: &Picture, planned: bool) -> Vec<String> {
         let mut lines = Vec::new();
         for (id, task) in &after.tasks {
             match before.tasks.get(id) {
@@ -37,7 +37,7 @@ impl Oracle {
             let said = |d: &Deployment| format!("{} {} failed {}", d.status.as_str(), d.rollout_state.as_str(), d.failed_tasks);
             match before.deployments.get(id) {
                 Some(was) if said(was) == said(deployment) => {}
-                Some(was) if deployment_goes_back(was, deployment) => {
+                Some(was) if deployment_goes_back(was, deployment) && !(planned && is_rollback(was, deployment)) => {
                     self.object(format!("deployment {id} goes back: {} became {}", said(was), said(deployment)));
                 }
                 _ => lines.push(format!("deployment {id} of {} {}", deployment.task_definition, said(deployment))),
@@ -119,6 +119,12 @@ fn goes_back(was: &Task, is: &Task) -> Option<&'static str> {
     } else {
         None
     }
+}
+
+/// What was COMPLETED before is the PRIMARY again, counted anew. Only the planner does that; `plans` judges whether it should.
+fn is_rollback(was: &Deployment, is: &Deployment) -> bool {
+    (was.status, was.rollout_state) == (DeploymentStatus::Active, RolloutState::Completed)
+        && (is.status, is.rollout_state, is.failed_tasks) == (DeploymentStatus::Primary, RolloutState::InProgress, 0)
 }
 
 fn deployment_goes_back(was: &Deployment, is: &Deployment) -> bool {
