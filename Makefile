@@ -1,12 +1,13 @@
 # Everything a newcomer needs: `make demo` and `make test` on a Debian 12 with Rust on it. The work is done in scripts/.
 
-.PHONY: help demo up test soak lint bench compose-check clean-demo
+.PHONY: help demo up test soak fuzz lint bench compose-check clean-demo
 
 help:
 	@echo "make demo           install what is missing, build, and play a push, a service, crashes and a batch task for real"
 	@echo "make up             build and leave berth running on http://127.0.0.1:5000 (Ctrl-C ends it, containers run on)"
 	@echo "make test           formatting, lints, unit, store and black-box tests on SQLite and on PostgreSQL, real Docker"
 	@echo "make soak           thousands of seeds of the simulation (SEEDS=5000 SECS=3600), or one aloud (SEED=1234)"
+	@echo "make fuzz           each fuzz target for a minute (SECS=60 TARGETS=\"route manifest\")"
 	@echo "make lint           formatting and lints only"
 	@echo "make bench          side by side with Debian's docker-registry, and the numbers that we promise"
 	@echo "make compose-check  docker-compose.yml, started with images built here"
@@ -23,6 +24,9 @@ test:
 
 soak:
 	scripts/soak
+
+fuzz:
+	scripts/fuzz
 
 lint:
 	scripts/test lint

@@ -103,6 +103,9 @@ pub enum Command {
     /// Task definitions: what a task consists of
     #[command(subcommand)]
     TaskDefinition(commands::task_definition::TaskDefinitionCommand),
+    /// Make a repository, show it, change its settings
+    #[command(subcommand)]
+    Repository(commands::repository::RepositoryCommand),
     /// List repositories
     Repos(commands::repos::ReposArgs),
 }
@@ -154,6 +157,10 @@ mod tests {
             &["berth", "trigger", "create", "--service", "web", "--tag", "v*"],
             &["berth", "trigger", "create", "--service", "web", "--repository", "a", "--tag", "v*", "--kind", "fuzzy"],
             &["berth", "wait"],
+            &["berth", "repository", "set", "UPPER", "--public"],
+            &["berth", "repository", "set", "acme/web", "--public", "--private"],
+            &["berth", "repository", "set", "acme/web", "--quota", "lots"],
+            &["berth", "repository", "set", "acme/web", "--tag-overwrite", "admins"],
         ] {
             let refused = Cli::try_parse_from(bad.iter().copied());
             assert!(refused.is_err_and(|error| error.exit_code() == 2), "{bad:?}");

@@ -11,7 +11,7 @@ use crate::caller::{Caller, Credential};
 use crate::error::IdentityError;
 use crate::passwords::PasswordError;
 use crate::registry_token::{self, RegistryCaller};
-use crate::secrets::{self, ECR_PASSWORD_PREFIX, REGISTRY_TOKEN_PREFIX, TOKEN_PREFIX};
+use crate::secrets::{self, ECR_PASSWORD_PREFIX, NOBODYS_TOKEN, REGISTRY_TOKEN_PREFIX, TOKEN_PREFIX};
 use crate::sigv4::{ALGORITHM, Authorization, AwsAuthError, SignedRequest};
 use crate::snapshot::{Snapshot, Stale};
 use base64::Engine as _;
@@ -153,6 +153,9 @@ impl Identity {
     async fn check(&self, snapshot: &Snapshot, header: &[u8], now: Timestamp) -> Result<Found, AuthError> {
         let (scheme, rest) = scheme(header).ok_or(AuthError::Bad)?;
         if scheme.eq_ignore_ascii_case("bearer") {
+            if rest == NOBODYS_TOKEN {
+                return Err(AuthError::Missing);
+            }
             return if rest.starts_with(REGISTRY_TOKEN_PREFIX) {
                 let (caller, ends) = registry_token::open_registry_token(self, snapshot, rest, now)?;
                 Ok((caller, Some(ends)))

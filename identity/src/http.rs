@@ -17,6 +17,8 @@ mod users;
 
 pub use error::ApiError;
 pub use extract::{ApiJson, ApiPath, ApiQuery, Authenticated, page};
+#[cfg(fuzzing)]
+pub(crate) use scope::fuzzing as fuzzing_scopes;
 
 use crate::Identity;
 use axum::extract::DefaultBodyLimit;

@@ -10,6 +10,8 @@ mod bootstrap;
 mod caller;
 mod decide;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod http;
 pub mod join_tokens;
 pub mod operations;
@@ -33,11 +35,14 @@ pub use sigv4::AwsAuthError;
 pub use snapshot::{AccessKeyEntry, PrincipalEntry, Snapshot, TokenEntry};
 
 use futures_util::future::BoxFuture;
-use model::{Clock, Timestamp};
+use model::{Clock, RepositoryName, Timestamp};
 use platform::db::{Db, Tx, WriteError};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+
+/// Whether everybody may pull from a repository. Identity knows names only; the registry knows this.
+pub type PublicPull = Arc<dyn Fn(RepositoryName) -> BoxFuture<'static, bool> + Send + Sync>;
 
 /// What identity needs to know at start.
 #[derive(Debug, Clone)]
@@ -61,6 +66,7 @@ pub(crate) struct Inner {
     current: RwLock<Arc<Snapshot>>,
     /// Highest version this process has committed.
     committed: AtomicI64,
+    public_pull: OnceLock<PublicPull>,
     loading: tokio::sync::Mutex<()>,
 }
 
@@ -75,6 +81,7 @@ impl Identity {
             committed: AtomicI64::new(snapshot.version()),
             current: RwLock::new(Arc::new(snapshot)),
             loading: tokio::sync::Mutex::new(()),
+            public_pull: OnceLock::new(),
             passwords: passwords::Passwords::new(),
             cache: authenticate::cache::Cache::new(),
             throttle: authenticate::throttle::Throttle::default(),
@@ -104,6 +111,20 @@ impl Identity {
 
     pub fn now(&self) -> Timestamp {
         self.0.clock.now()
+    }
+
+    /// Tells identity, once, who knows from which repositories everybody may pull; until then it is from none.
+    pub fn set_public_pull(&self, public_pull: PublicPull) {
+        // A second call changes nothing.
+        let _ = self.0.public_pull.set(public_pull);
+    }
+
+    /// Whether everybody may pull from `repository`.
+    pub(crate) async fn is_public(&self, repository: &RepositoryName) -> bool {
+        match self.0.public_pull.get() {
+            Some(public_pull) => public_pull(repository.clone()).await,
+            None => false,
+        }
     }
 
     /// Alone on the database, this process knows every version; otherwise the counter in the database is asked.

@@ -300,7 +300,7 @@ impl Pattern {
 }
 
 /// Matches one component against a pattern in which `*` stands for any run of characters. Linear with one backtrack point.
-fn glob_component(pattern: &[u8], text: &[u8]) -> bool {
+pub(crate) fn glob_component(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
     while t < text.len() {

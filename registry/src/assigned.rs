@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::error::RegistryError;
 use crate::handlers::respond_manifest;
 use crate::manifest::validate::Kind;
-use crate::store::manifests;
+use crate::store::{Sight, manifests};
 use crate::{blob, manifest};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, Method};
@@ -61,11 +61,11 @@ async fn is_reachable(ctx: &Context, request: &AssignedRequest) -> bool {
 async fn content(ctx: &Context, request: &AssignedRequest) -> Result<Response, RegistryError> {
     match request.kind {
         AssignedKind::Manifest => {
-            let served = manifest::get(ctx, &request.repository, &Reference::Digest(request.digest.clone())).await?;
+            let served = manifest::get(ctx, &request.repository, &Reference::Digest(request.digest.clone()), Sight::Granted).await?;
             Ok(respond_manifest(ctx, &served, &request.method, &request.headers))
         }
         AssignedKind::Blob => {
-            let served = blob::get(ctx, &request.repository, &request.digest).await?;
+            let served = blob::get(ctx, &request.repository, &request.digest, Sight::Granted).await?;
             blob::send(ctx, &served, &request.method, &request.headers).await
         }
     }

@@ -6,6 +6,7 @@
 use crate::context::RegistryConfig;
 use crate::error::RegistryError;
 use crate::route::Route;
+use crate::store::Sight;
 use http::{HeaderMap, HeaderValue, Method, header};
 use identity::{AuthError, Identity, RegistryAction, RegistryCaller, Snapshot, decide};
 use model::RepositoryName;
@@ -25,11 +26,15 @@ pub struct Gate {
     scheme: &'static str,
 }
 
-/// An authenticated caller, and the grants of the moment.
+/// Who asks, and the grants of the moment.
 pub struct Access {
-    caller: Arc<RegistryCaller>,
+    /// None: nobody, who may pull what everybody may pull.
+    caller: Option<Arc<RegistryCaller>>,
     snapshot: Arc<Snapshot>,
 }
+
+/// How nobody is called.
+const NOBODY: &str = "anonymous";
 
 /// What may be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,11 +51,21 @@ impl Gate {
         Self { identity, external_url, scheme: if config.tls { "https" } else { "http" } }
     }
 
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
     /// Who asks. Bad credentials are an error and never nobody.
     pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Access, AuthError> {
         let caller = self.identity.authenticate_registry(headers).await?;
         let snapshot = self.identity.snapshot().await?;
-        Ok(Access { caller, snapshot })
+        Ok(Access { caller: Some(caller), snapshot })
+    }
+
+    /// Somebody who showed no credentials at all.
+    pub async fn nobody(&self) -> Result<Access, RegistryError> {
+        let snapshot = self.identity.snapshot().await.map_err(|error| RegistryError::Unavailable(error.to_string()))?;
+        Ok(Access { caller: None, snapshot })
     }
 
     /// The answer to somebody who is not known.
@@ -106,12 +121,11 @@ impl Gate {
 
 impl Access {
     pub fn verdict(&self, role: Role, resource: &Resource) -> Verdict {
-        if !decide(&self.snapshot, &self.caller.caller, role, resource).allowed {
-            Verdict::Denied
-        } else if self.caller.token_allows(&resource.name, action(role)) {
-            Verdict::Allowed
-        } else {
-            Verdict::TokenTooNarrow
+        match &self.caller {
+            Some(caller) if !decide(&self.snapshot, &caller.caller, role, resource).allowed => Verdict::Denied,
+            Some(caller) if caller.token_allows(&resource.name, action(role)) => Verdict::Allowed,
+            Some(_) => Verdict::TokenTooNarrow,
+            None => Verdict::Denied,
         }
     }
 
@@ -119,22 +133,33 @@ impl Access {
         self.verdict(role, &Resource::repository(repository.as_str())) == Verdict::Allowed
     }
 
+    /// What a read of `repository` may look at.
+    pub fn sight(&self, repository: &RepositoryName) -> Sight {
+        if self.allows(Role::Pull, repository) { Sight::Granted } else { Sight::PublicOnly }
+    }
+
+    /// Whether the caller holds `role` on `repository`, whatever a registry token was asked for: clients that push ask for `push` only.
+    pub fn holds(&self, role: Role, repository: &RepositoryName) -> bool {
+        let resource = Resource::repository(repository.as_str());
+        self.caller.as_ref().is_some_and(|caller| decide(&self.snapshot, &caller.caller, role, &resource).allowed)
+    }
+
     /// Whether the caller may see `repository` in a list. The token's scope is about the catalog then, not about each name.
     pub fn may_see(&self, repository: &RepositoryName) -> bool {
-        decide(&self.snapshot, &self.caller.caller, Role::Pull, &Resource::repository(repository.as_str())).allowed
+        self.holds(Role::Pull, repository)
     }
 
     pub fn token_allows_catalog(&self) -> bool {
-        self.caller.token_allows_catalog()
+        self.caller.as_ref().is_some_and(|caller| caller.token_allows_catalog())
     }
 
     pub fn principal(&self) -> String {
-        self.caller.caller.principal.to_string()
+        self.caller.as_ref().map_or_else(|| NOBODY.to_owned(), |caller| caller.caller.principal.to_string())
     }
 
     /// Who pushes, as push events record it.
     pub fn pusher(&self) -> Pusher {
-        let scope = self.caller.caller.scope.as_ref();
+        let scope = self.caller.as_ref().and_then(|caller| caller.caller.scope.as_ref());
         Pusher { principal: self.principal(), scope: scope.and_then(|rules| serde_json::to_string(rules).ok()) }
     }
 }

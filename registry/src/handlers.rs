@@ -7,15 +7,17 @@ mod uploads;
 
 use crate::auth::{self, Access, Verdict};
 use crate::context::Context;
-use crate::error::{self, RegistryError};
+use crate::error::RegistryError;
 use crate::manifest::{self, Served};
-use crate::route::{self, Route};
-use crate::{blob, query};
+use crate::route::{self, Route, RouteError};
+use crate::store::Sight;
+use crate::{blob, query, repository};
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode, header};
+use identity::AuthError;
 use model::RepositoryName;
 use model::access::Role;
 use std::borrow::Cow;
@@ -50,8 +52,12 @@ async fn hot(ctx: &Context, parts: &Parts) -> Option<Response> {
     let path = parts.uri.path().strip_prefix("/v2/")?;
     let (name, _) = path.rsplit_once("/manifests/")?;
     let served = ctx.cached_manifest(name, path)?;
-    let access = ctx.gate.authenticate(&parts.headers).await.ok()?;
-    if access.verdict(Role::Pull, &served.resource) != Verdict::Allowed {
+    let allowed = match ctx.gate.authenticate(&parts.headers).await {
+        Ok(access) => access.verdict(Role::Pull, &served.resource) == Verdict::Allowed,
+        Err(AuthError::Missing) => served.public,
+        Err(_) => false,
+    };
+    if !allowed {
         return None;
     }
     Some(respond_manifest(ctx, &served, &parts.method, &parts.headers))
@@ -78,6 +84,8 @@ async fn dispatch(ctx: &Arc<Context>, parts: Parts, body: Body) -> Result<Respon
     };
     let access = match ctx.gate.authenticate(&parts.headers).await {
         Ok(access) => access,
+        // Only who shows nothing is nobody. Whoever shows something that is not right is refused, also where nobody would be served.
+        Err(AuthError::Missing) if is_public_read(ctx, &parts.method, &route).await? => ctx.gate.nobody().await?,
         Err(error) => return Err(ctx.gate.refusal(error, &parts.headers, scope.as_deref())),
     };
     let route = match route {
@@ -86,21 +94,31 @@ async fn dispatch(ctx: &Arc<Context>, parts: Parts, body: Body) -> Result<Respon
         Err(error) => return Err(RegistryError::from_route(error, &parts.method)),
     };
     let call = Call { ctx, access, parts };
-    call.authorise(&route)?;
-    call.serve(route, body).await
+    let sight = call.authorise(&route)?;
+    call.serve(route, sight, body).await
+}
+
+/// Whether this reads from a repository from which everybody may pull.
+async fn is_public_read(ctx: &Context, method: &Method, route: &Result<Route, RouteError>) -> Result<bool, RegistryError> {
+    match route {
+        Ok(route) if auth::role_of(method, route) == Role::Pull => match route.repository() {
+            Some(name) => repository::is_public(ctx, name).await,
+            None => Ok(false),
+        },
+        _ => Ok(false),
+    }
 }
 
 impl Call<'_> {
-    /// Whether the caller may do this here at all. A read that is not granted looks like a read of what does not exist.
-    fn authorise(&self, route: &Route) -> Result<(), RegistryError> {
-        let Some(repository) = route.repository() else { return Ok(()) };
+    /// Whether the caller may do this here at all. A read that is not granted goes on, and sees what everybody may see: so it is
+    /// answered as a read of what does not exist is, by the same statements.
+    fn authorise(&self, route: &Route) -> Result<Sight, RegistryError> {
+        let Some(repository) = route.repository() else { return Ok(Sight::Granted) };
         let role = auth::role_of(&self.parts.method, route);
-        let allowed = self.require(role, repository);
-        match allowed {
-            Err(RegistryError::Denied { .. }) if role == Role::Pull => {
-                Err(error::unknown(route).unwrap_or_else(|| denied(&self.access, role, repository)))
-            }
-            other => other,
+        match self.require(role, repository) {
+            Ok(()) => Ok(Sight::Granted),
+            Err(RegistryError::Denied { .. }) if role == Role::Pull => Ok(Sight::PublicOnly),
+            Err(error) => Err(error),
         }
     }
 
@@ -108,17 +126,17 @@ impl Call<'_> {
         self.ctx.gate.require(&self.access, role, repository, &self.parts.headers)
     }
 
-    async fn serve(self, route: Route, body: Body) -> Result<Response, RegistryError> {
+    async fn serve(self, route: Route, sight: Sight, body: Body) -> Result<Response, RegistryError> {
         let method = self.parts.method.clone();
         let is_read = matches!(method, Method::GET | Method::HEAD);
         match route {
             Route::Base if is_read => Ok(base()),
             Route::Catalog if is_read => self.catalog().await,
-            Route::Tags(repository) if is_read => self.tags(&repository).await,
-            Route::Referrers(repository, digest) if is_read => self.referrers(&repository, &digest).await,
+            Route::Tags(repository) if is_read => self.tags(&repository, sight).await,
+            Route::Referrers(repository, digest) if is_read => self.referrers(&repository, sight, &digest).await,
             Route::Manifest(repository, reference) => match method {
                 Method::GET | Method::HEAD => {
-                    let served = manifest::get(self.ctx, &repository, &reference).await?;
+                    let served = manifest::get(self.ctx, &repository, &reference, sight).await?;
                     Ok(respond_manifest(self.ctx, &served, &method, &self.parts.headers))
                 }
                 Method::PUT => self.put_manifest(repository, reference, body).await,
@@ -127,7 +145,7 @@ impl Call<'_> {
             },
             Route::Blob(repository, digest) => match method {
                 Method::GET | Method::HEAD => {
-                    let served = blob::get(self.ctx, &repository, &digest).await?;
+                    let served = blob::get(self.ctx, &repository, &digest, sight).await?;
                     blob::send(self.ctx, &served, &method, &self.parts.headers).await
                 }
                 Method::DELETE => blob::delete(self.ctx, &repository, &digest).await.map(|()| accepted()),
@@ -155,10 +173,6 @@ impl Call<'_> {
     fn header(&self, name: header::HeaderName) -> Option<&str> {
         self.parts.headers.get(name).and_then(|value| value.to_str().ok())
     }
-}
-
-fn denied(access: &Access, role: Role, repository: &RepositoryName) -> RegistryError {
-    RegistryError::Denied { principal: access.principal(), role, repository: repository.clone() }
 }
 
 fn unsupported(method: Method, allow: &'static str) -> RegistryError {

@@ -393,8 +393,12 @@ fn config_of_tests() -> DeployerConfig {
 }
 
 fn registry(repositories: &Repositories) -> RegistryFunctions {
-    let entry = |name: &RepositoryName| RepositoryEntry { name: name.clone(), created_at: Timestamp::from_secs(1_700_000_000) };
-    let (resolve, create, list) = (repositories.clone(), repositories.clone(), repositories.clone());
+    let entry = |name: &RepositoryName| RepositoryEntry {
+        name: name.clone(),
+        created_at: Timestamp::from_secs(1_700_000_000),
+        settings: model::repository::RepositorySettings::default(),
+    };
+    let (resolve, create, list, set) = (repositories.clone(), repositories.clone(), repositories.clone(), repositories.clone());
     RegistryFunctions {
         resolve: Arc::new(move |name, reference| {
             let tags = resolve.lock().unwrap().get(&name).cloned().unwrap_or_default();
@@ -418,6 +422,13 @@ fn registry(repositories: &Repositories) -> RegistryFunctions {
             };
             let found: Vec<_> = repositories.keys().filter(wanted).take(usize::try_from(limit).unwrap()).map(entry).collect();
             Box::pin(async move { Ok(found) })
+        }),
+        set_tag_mutability: Arc::new(move |name, _, (tag_overwrite, tag_exceptions)| {
+            let changed = set.lock().unwrap().contains_key(&name).then(|| {
+                let settings = model::repository::RepositorySettings { tag_overwrite, tag_exceptions, ..Default::default() };
+                RepositoryEntry { settings, ..entry(&name) }
+            });
+            Box::pin(async move { Ok(changed) })
         }),
     }
 }

@@ -2,21 +2,23 @@
 //! `refresh_token`, the latter a personal token).
 //!
 //! Grants the intersection of what is asked and what is allowed, never an error for asking too much. Bad credentials are 401 and
-//! never become nobody; nobody gets no token.
+//! never become nobody. Nobody gets a token only to pull what everybody may pull; it says no more than that.
 
-use super::scope::{self, SCOPES_MAX};
+use super::scope::{self, Asked, SCOPES_MAX};
 use crate::Identity;
 use crate::authenticate::AuthError;
 use crate::caller::Caller;
 use crate::decide::decide;
 use crate::error::IdentityError;
-use crate::registry_token;
+use crate::registry_token::{self, Granted, REGISTRY_TOKEN_LIFE, RegistryAction};
+use crate::secrets::NOBODYS_TOKEN;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{AUTHORIZATION, CACHE_CONTROL, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
+use model::Timestamp;
 use model::access::{Resource, Role};
 use serde_json::json;
 
@@ -37,8 +39,11 @@ enum Refused {
 pub(super) async fn by_query(State(identity): State<Identity>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
     let parameters = Parameters::parse(query.unwrap_or_default().as_bytes());
     let answer = async {
-        let caller = caller_of_headers(&identity, &headers).await?;
-        issue(&identity, &caller, &parameters).await
+        match caller_of_headers(&identity, &headers).await {
+            Ok(caller) => issue(&identity, &caller, &parameters).await,
+            Err(Refused::Auth(AuthError::Missing)) => issue_to_nobody(&identity, &parameters).await,
+            Err(refused) => Err(refused),
+        }
     };
     answer.await.unwrap_or_else(IntoResponse::into_response)
 }
@@ -76,12 +81,7 @@ async fn caller_of_form(identity: &Identity, parameters: &Parameters) -> Result<
 }
 
 async fn issue(identity: &Identity, caller: &Caller, parameters: &Parameters) -> Result<Response, Refused> {
-    if let Some(other) = parameters.one("service").filter(|service| *service != SERVICE) {
-        let text = format!("service `{}` is not here: this one is `{SERVICE}`", other.chars().take(100).collect::<String>());
-        return Err(Refused::Request("invalid_request", text));
-    }
-    let too_many = |_| Refused::Request("invalid_scope", format!("at most {SCOPES_MAX} scopes in one request"));
-    let asked = scope::parse(parameters.all("scope")).map_err(too_many)?;
+    let asked = asked(parameters)?;
     let snapshot = identity.snapshot().await.map_err(unavailable)?;
     let may = |role: Role, resource: &Resource| decide(&snapshot, caller, role, resource).allowed;
     let granted =
@@ -89,15 +89,43 @@ async fn issue(identity: &Identity, caller: &Caller, parameters: &Parameters) ->
     let scope = scope::text(&granted);
     let now = identity.now();
     let (token, expires_at) = registry_token::issue(identity, &snapshot, caller, granted, now);
+    Ok(answer(&token, &scope, expires_at.since(now).as_secs(), now))
+}
+
+/// Clients that have no credentials want a token all the same. The registry decides on each request what everybody may pull.
+async fn issue_to_nobody(identity: &Identity, parameters: &Parameters) -> Result<Response, Refused> {
+    let mut public = Vec::new();
+    for (name, actions) in asked(parameters)?.repositories {
+        if actions.contains(&RegistryAction::Pull) && identity.is_public(&name).await {
+            public.push((name, vec![RegistryAction::Pull]));
+        }
+    }
+    if public.is_empty() {
+        return Err(Refused::Auth(AuthError::Missing));
+    }
+    let scope = scope::text(&Granted { access: public, catalog: false });
+    Ok(answer(NOBODYS_TOKEN, &scope, REGISTRY_TOKEN_LIFE.as_secs(), identity.now()))
+}
+
+fn asked(parameters: &Parameters) -> Result<Asked, Refused> {
+    if let Some(other) = parameters.one("service").filter(|service| *service != SERVICE) {
+        let text = format!("service `{}` is not here: this one is `{SERVICE}`", other.chars().take(100).collect::<String>());
+        return Err(Refused::Request("invalid_request", text));
+    }
+    let too_many = |_| Refused::Request("invalid_scope", format!("at most {SCOPES_MAX} scopes in one request"));
+    scope::parse(parameters.all("scope")).map_err(too_many)
+}
+
+fn answer(token: &str, scope: &str, expires_in_secs: u64, now: Timestamp) -> Response {
     let body = json!({
         "token": token,
         "access_token": token,
         "token_type": "Bearer",
-        "expires_in": expires_at.since(now).as_secs(),
+        "expires_in": expires_in_secs,
         "issued_at": now.to_rfc3339(),
         "scope": scope,
     });
-    Ok(([(CACHE_CONTROL, "no-store")], Json(body)).into_response())
+    ([(CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "used as the argument of map_err")]
