@@ -70,7 +70,7 @@ async fn denied_missing_and_foreign_are_one_answer_and_the_same_statements() {
     tracing::subscriber::set_global_default(statements.clone()).unwrap();
     let seen = &statements;
     on_each(|world| async move {
-        let digest = world.image("denied/x", "v1", b"layer").await;
+        let digest = world.image("denied0/x", "v1", b"layer").await;
         let layer = sha256(b"layer");
         // A repository of the caller's own, in which the same is missing: it is in another repository only.
         world.blob("foreign/x", b"something else").await;
@@ -79,13 +79,13 @@ async fn denied_missing_and_foreign_are_one_answer_and_the_same_statements() {
         world.grant(&"user:both".parse().unwrap(), Role::Pull, "missing/*").await;
         // Somebody else has just pulled it, so that it is in memory.
         for path in ["manifests/v1".to_owned(), format!("blobs/{layer}")] {
-            assert!(world.get(format!("/v2/denied/x/{path}")).send().await.status.is_success());
+            assert!(world.get(format!("/v2/denied0/x/{path}")).send().await.status.is_success());
         }
         let (by_digest, blob, referrers) = (format!("manifests/{digest}"), format!("blobs/{layer}"), format!("referrers/{digest}"));
         for method in [Method::GET, Method::HEAD] {
             for path in ["manifests/v1", &by_digest, &blob, "tags/list", &referrers] {
                 let look = |who, repository| observe(&world, seen, who, method.clone(), repository, path);
-                let denied = look(&user, "denied/x").await;
+                let denied = look(&user, "denied0/x").await;
                 let missing = look(&user, "missing/x").await;
                 let missing_to_who_may = look(&both, "missing/x").await;
                 assert!(!denied.1.is_empty(), "{method} {path}: no statement was counted");
@@ -95,7 +95,7 @@ async fn denied_missing_and_foreign_are_one_answer_and_the_same_statements() {
                 if path != "tags/list" {
                     assert_eq!(denied, look(&user, "foreign/x").await, "{method} {path}");
                 }
-                let named = look(&user, "denied/x").await.0;
+                let named = look(&user, "denied0/x").await.0;
                 assert!(
                     method == Method::HEAD || path == referrers || named.contains("NAME"),
                     "it does not name what was asked for: {named}"
