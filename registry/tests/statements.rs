@@ -19,8 +19,20 @@ use world::{World, on_each, sha256};
 #[derive(Clone, Default)]
 struct Statements(Arc<Mutex<Vec<String>>>);
 
+/// A statement is told by a thread of the database, perhaps after its answer has come: longest wait for the first one, and the silence
+/// after which there are no more, in milliseconds.
+const FIRST_MS_MAX: u64 = 2000;
+const SILENCE_MS: u64 = 20;
+
 impl Statements {
-    fn take(&self) -> Vec<String> {
+    async fn take(&self) -> Vec<String> {
+        for _ in 0..FIRST_MS_MAX / SILENCE_MS {
+            let before = self.0.lock().unwrap().len();
+            tokio::time::sleep(std::time::Duration::from_millis(SILENCE_MS)).await;
+            if before > 0 && before == self.0.lock().unwrap().len() {
+                break;
+            }
+        }
         std::mem::take(&mut self.0.lock().unwrap())
     }
 }
@@ -57,9 +69,9 @@ impl Subscriber for Statements {
 
 /// Status, headers and body of a request, with the repository's name taken out, and the statements it took.
 async fn observe(world: &World, statements: &Statements, who: &str, method: Method, repository: &str, path: &str) -> (String, Vec<String>) {
-    statements.take();
+    statements.0.lock().unwrap().clear();
     let answer = world.ask(method, format!("/v2/{repository}/{path}")).by(who).send().await;
-    let took = statements.take();
+    let took = statements.take().await;
     let said = format!("{} {:?} {}", answer.status, answer.headers, String::from_utf8_lossy(&answer.body));
     (said.replace(repository, "NAME"), took)
 }
