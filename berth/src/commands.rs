@@ -4,6 +4,7 @@ pub mod access;
 pub mod access_key;
 pub mod agent;
 mod attempt;
+pub mod audit;
 pub mod clusters;
 pub mod context;
 pub mod deploy;
@@ -24,6 +25,7 @@ pub mod server;
 pub mod service;
 pub mod task_definition;
 pub mod tasks;
+pub mod team;
 pub mod token;
 pub mod trigger;
 pub mod user;
@@ -60,6 +62,8 @@ async fn client(global: Global, command: Command) -> Result<u8> {
         Command::Whoami => login::whoami(&global.session()?).await?,
         Command::User(command) => user::run(&global.session()?, command).await?,
         Command::Robot(command) => robot::run(&global.session()?, command).await?,
+        Command::Team(command) => team::run(&global.session()?, command).await?,
+        Command::Audit(command) => audit::run(&global.session()?, command).await?,
         Command::Access(command) => return access::run(&global.session()?, command).await,
         Command::Token(command) => token::run(&global.session()?, command).await?,
         Command::AccessKey(command) => access_key::run(&global.session()?, command).await?,

@@ -5,11 +5,12 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method};
 use identity::{Caller, Identity};
 use model::access::Principal;
-use model::ids::Partition;
+use model::ids::{InstanceId, Partition};
 use model::repository::{RepositorySettings, TagOverwrite, TagPattern};
 use model::{Clock, Digest, Reference, RepositoryName, Timestamp};
 use platform::db::Db;
 use platform::wake::Wake;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -137,6 +138,9 @@ pub struct AssignedRequest {
     pub digest: Digest,
     pub method: Method,
     pub headers: HeaderMap,
+    /// Who pulls and from where, for the audit.
+    pub instance: InstanceId,
+    pub address: Option<IpAddr>,
 }
 
 /// Wakes every open poll at once. A poll subscribes before it looks, so that no wake between the look and the wait is lost.

@@ -1,9 +1,10 @@
-//! Who may do what: users, robots, grants, tokens, access keys, SigV4, registry tokens, the private authority, the permission API.
+//! Who may do what: users, robots, teams, grants, tokens, access keys, SigV4, registry tokens, the private authority, the permission API.
 //!
 //! Registry and deployer authenticate a request ([`Identity::authenticate`], `_registry`, `_aws`), take the [`Snapshot`] and ask
 //! [`decide`]. Everything those read is in memory; a change of identity acts on the next request. This crate knows no repositories
 //! and no services, only their names.
 
+pub mod audit;
 pub mod authenticate;
 pub mod authority;
 mod bootstrap;
@@ -16,6 +17,7 @@ pub mod http;
 pub mod join_tokens;
 pub mod operations;
 mod passwords;
+pub mod preview;
 mod registry_token;
 mod seal;
 mod secrets;
@@ -35,8 +37,10 @@ pub use sigv4::AwsAuthError;
 pub use snapshot::{AccessKeyEntry, PrincipalEntry, Snapshot, TokenEntry};
 
 use futures_util::future::BoxFuture;
+use model::access::Principal;
 use model::{Clock, RepositoryName, Timestamp};
 use platform::db::{Db, Tx, WriteError};
+use platform::rate::{Rate, Rates};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -63,6 +67,9 @@ pub(crate) struct Inner {
     pub(crate) cache: authenticate::cache::Cache,
     pub(crate) throttle: authenticate::throttle::Throttle,
     pub(crate) authority: Authority,
+    pub(crate) audit: audit::Audit,
+    /// Requests of each principal, where they are limited.
+    pub(crate) rates: OnceLock<Rates<Principal>>,
     current: RwLock<Arc<Snapshot>>,
     /// Highest version this process has committed.
     committed: AtomicI64,
@@ -86,6 +93,8 @@ impl Identity {
             cache: authenticate::cache::Cache::new(),
             throttle: authenticate::throttle::Throttle::default(),
             authority,
+            audit: audit::Audit::default(),
+            rates: OnceLock::new(),
             seals,
             clock,
             db,
@@ -107,6 +116,16 @@ impl Identity {
         let loaded = Arc::new(store::load(&self.0.db).await?);
         *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = loaded.clone();
         Ok(loaded)
+    }
+
+    /// Limits the requests of each principal; once, before any comes. Without a limit nothing is counted.
+    pub fn limit_requests(&self, per_second: u32) {
+        self.0.rates.get_or_init(|| Rates::new(Rate::per_second(per_second)));
+    }
+
+    /// Where what was asked of the server is written down.
+    pub fn audit(&self) -> &audit::Audit {
+        &self.0.audit
     }
 
     pub fn now(&self) -> Timestamp {
@@ -173,4 +192,4 @@ impl Identity {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -34,6 +34,8 @@ pub enum AwsAuthError {
     Incomplete(String),
     #[error("{0}")]
     InvalidSignature(String),
+    #[error("{0}")]
+    Throttled(String),
     /// The text is for the log; clients get [`AwsAuthError::message`].
     #[error("{0}")]
     Unavailable(String),
@@ -48,6 +50,7 @@ impl AwsAuthError {
             Self::Expired => "ExpiredTokenException",
             Self::Incomplete(_) => "IncompleteSignatureException",
             Self::InvalidSignature(_) => "InvalidSignatureException",
+            Self::Throttled(_) => "ThrottlingException",
             Self::Unavailable(_) => "ServerException",
         }
     }

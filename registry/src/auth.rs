@@ -7,11 +7,16 @@ use crate::context::RegistryConfig;
 use crate::error::RegistryError;
 use crate::route::Route;
 use crate::store::Sight;
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, header};
+use identity::audit::{Audit, Who};
 use identity::{AuthError, Identity, RegistryAction, RegistryCaller, Snapshot, decide};
 use model::RepositoryName;
 use model::access::{Resource, Role};
+use platform::events::NewEvent;
 use platform::exchange::Pusher;
+use platform::http::client_address;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// `service` of the token protocol.
@@ -31,6 +36,7 @@ pub struct Access {
     /// None: nobody, who may pull what everybody may pull.
     caller: Option<Arc<RegistryCaller>>,
     snapshot: Arc<Snapshot>,
+    address: Option<IpAddr>,
 }
 
 /// How nobody is called.
@@ -56,16 +62,22 @@ impl Gate {
     }
 
     /// Who asks. Bad credentials are an error and never nobody.
-    pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Access, AuthError> {
-        let caller = self.identity.authenticate_registry(headers).await?;
+    pub async fn authenticate(&self, parts: &Parts) -> Result<Access, AuthError> {
+        let address = client_address(&parts.extensions);
+        let caller = self.identity.authenticate_registry(&parts.headers, address).await?;
         let snapshot = self.identity.snapshot().await?;
-        Ok(Access { caller: Some(caller), snapshot })
+        Ok(Access { caller: Some(caller), snapshot, address })
     }
 
     /// Somebody who showed no credentials at all.
-    pub async fn nobody(&self) -> Result<Access, RegistryError> {
+    pub async fn nobody(&self, parts: &Parts) -> Result<Access, RegistryError> {
         let snapshot = self.identity.snapshot().await.map_err(|error| RegistryError::Unavailable(error.to_string()))?;
-        Ok(Access { caller: None, snapshot })
+        Ok(Access { caller: None, snapshot, address: client_address(&parts.extensions) })
+    }
+
+    /// Where what was done is written down.
+    pub fn audit(&self) -> &Audit {
+        self.identity.audit()
     }
 
     /// The answer to somebody who is not known.
@@ -74,6 +86,7 @@ impl Gate {
             AuthError::Missing => "authentication required",
             AuthError::Bad => "the credentials are not valid",
             AuthError::Expired => "the credentials have expired",
+            error @ AuthError::Later { .. } => return RegistryError::TooMany(error.to_string()),
             AuthError::Unavailable(reason) => return RegistryError::Unavailable(reason),
         };
         let error = (reason != "authentication required").then_some("invalid_token");
@@ -157,10 +170,38 @@ impl Access {
         self.caller.as_ref().map_or_else(|| NOBODY.to_owned(), |caller| caller.caller.principal.to_string())
     }
 
+    /// Who it was, for the audit.
+    pub fn who(&self) -> Who {
+        match &self.caller {
+            Some(caller) => Who::Caller(caller.clone()),
+            None => Who::Nobody { credential: "none" },
+        }
+    }
+
+    /// Where the request came from.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
+    /// An event about what the caller does to `repository`, for the transaction that does it.
+    pub fn event(&self, kind: &'static str, repository: &RepositoryName, message: String, detail: &serde_json::Value) -> NewEvent {
+        let mut detail = detail.clone();
+        detail["credential"] = self.caller.as_ref().map(|caller| caller.credential()).into();
+        if let Some(address) = self.address {
+            detail["address"] = address.to_string().into();
+        }
+        NewEvent { kind, principal: Some(self.principal()), subject: format!("repository:{repository}"), message, detail }
+    }
+
     /// Who pushes, as push events record it.
     pub fn pusher(&self) -> Pusher {
         let scope = self.caller.as_ref().and_then(|caller| caller.caller.scope.as_ref());
-        Pusher { principal: self.principal(), scope: scope.and_then(|rules| serde_json::to_string(rules).ok()) }
+        Pusher {
+            principal: self.principal(),
+            scope: scope.and_then(|rules| serde_json::to_string(rules).ok()),
+            credential: self.caller.as_ref().map(|caller| caller.credential()),
+            address: self.address.map(|address| address.to_string()),
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 pub mod buffers;
 mod stream;
 
+use crate::audit;
 use crate::auth::Access;
 use crate::context::Context;
 use crate::error::{self, RegistryError};
@@ -16,9 +17,12 @@ use crate::store::{Sight, blobs, repositories};
 use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use identity::audit::Content;
 use model::access::Role;
 use model::{Digest, RepositoryName};
 use platform::db::{DbError, Tx};
+use platform::events;
+use serde_json::json;
 use std::sync::Arc;
 
 /// Repositories looked at for a mount without `from`.
@@ -30,18 +34,21 @@ pub struct Served {
     pub key: StorageKey,
     /// Whether everybody may pull it.
     public: bool,
+    /// For the audit.
+    pub content: Arc<Content>,
     headers: HeaderMap,
 }
 
 impl Served {
-    fn new(digest: &Digest, linked: blobs::Linked) -> Self {
+    fn new(repository: &RepositoryName, digest: &Digest, linked: blobs::Linked) -> Self {
         let mut headers = HeaderMap::with_capacity(8);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         error::insert(&mut headers, CONTENT_DIGEST, digest.as_str());
         error::insert(&mut headers, header::ETAG, &format!("\"{digest}\""));
-        Self { size: linked.size, key: linked.key, public: linked.public, headers }
+        let content = audit::blob(repository, digest);
+        Self { size: linked.size, key: linked.key, public: linked.public, content, headers }
     }
 }
 
@@ -57,7 +64,7 @@ pub async fn get(ctx: &Context, repository: &RepositoryName, digest: &Digest, si
         blobs::linked(&mut connection, repository, digest, sight).await?
     };
     let linked = linked.ok_or_else(|| RegistryError::BlobUnknown { repository: repository.clone(), digest: digest.to_string() })?;
-    let served = Arc::new(Served::new(digest, linked));
+    let served = Arc::new(Served::new(repository, digest, linked));
     if ctx.exclusive {
         ctx.blobs.put(repository.as_str(), path, &served, 512, ticket);
     }
@@ -153,15 +160,22 @@ pub async fn mount(
 }
 
 /// Takes a blob out of a repository (DEL-4); other repositories keep it, and its bytes stay for the garbage collector.
-pub async fn delete(ctx: &Arc<Context>, repository: &RepositoryName, digest: &Digest) -> Result<(), RegistryError> {
+pub async fn delete(ctx: &Arc<Context>, by: &Access, repository: &RepositoryName, digest: &Digest) -> Result<(), RegistryError> {
+    let event = by.event("blob.deleted", repository, format!("blob {digest} deleted"), &json!({ "digest": digest }));
     let (ctx, repository, digest) = (ctx.clone(), repository.clone(), digest.clone());
     let task = tokio::spawn(async move {
-        let target = (repository.clone(), digest.clone());
+        let (target, now) = ((repository.clone(), digest.clone()), ctx.clock.now());
         let found = ctx
             .db
             .write(move |tx| {
-                let (repository, digest) = target.clone();
-                Box::pin(async move { unlink(tx, &repository, &digest).await })
+                let ((repository, digest), event) = (target.clone(), event.clone());
+                Box::pin(async move {
+                    let found = unlink(tx, &repository, &digest).await?;
+                    if found {
+                        events::append(tx, now, event).await?;
+                    }
+                    Ok::<_, DbError>(found)
+                })
             })
             .await?;
         ctx.blobs.forget_path(&repository, &path(&repository, &digest));

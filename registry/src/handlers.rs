@@ -5,6 +5,7 @@ mod lists;
 mod manifests;
 mod uploads;
 
+use crate::audit;
 use crate::auth::{self, Access, Verdict};
 use crate::context::Context;
 use crate::error::RegistryError;
@@ -18,8 +19,9 @@ use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode, header};
 use identity::AuthError;
+use identity::audit::{Action, Record};
 use model::RepositoryName;
-use model::access::Role;
+use model::access::{Resource, Role};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -52,15 +54,21 @@ async fn hot(ctx: &Context, parts: &Parts) -> Option<Response> {
     let path = parts.uri.path().strip_prefix("/v2/")?;
     let (name, _) = path.rsplit_once("/manifests/")?;
     let served = ctx.cached_manifest(name, path)?;
-    let allowed = match ctx.gate.authenticate(&parts.headers).await {
-        Ok(access) => access.verdict(Role::Pull, &served.resource) == Verdict::Allowed,
-        Err(AuthError::Missing) => served.public,
-        Err(_) => false,
+    let access = match ctx.gate.authenticate(parts).await {
+        Ok(access) => Some(access).filter(|access| access.verdict(Role::Pull, &served.resource) == Verdict::Allowed)?,
+        Err(AuthError::Missing) if served.public => ctx.gate.nobody(parts).await.ok()?,
+        Err(_) => return None,
     };
-    if !allowed {
-        return None;
+    Some(send_manifest(ctx, &access, &served, parts).await)
+}
+
+/// Sends a manifest to somebody who may have it. Only what is sent is a pull: not a HEAD, not what the client has already.
+async fn send_manifest(ctx: &Context, access: &Access, served: &Served, parts: &Parts) -> Response {
+    let response = respond_manifest(ctx, served, &parts.method, &parts.headers);
+    if parts.method == Method::GET && response.status() == StatusCode::OK {
+        audit::done(ctx, access, Action::Pull, &served.content).await;
     }
-    Some(respond_manifest(ctx, &served, &parts.method, &parts.headers))
+    response
 }
 
 /// Sends a manifest exactly as it was pushed (PULL-1, PULL-2).
@@ -82,10 +90,10 @@ async fn dispatch(ctx: &Arc<Context>, parts: Parts, body: Body) -> Result<Respon
         Ok(route) => auth::scope_of_request(&parts.method, route),
         Err(error) => error.repository().map(|repository| auth::scope_of(repository, Role::Pull)),
     };
-    let access = match ctx.gate.authenticate(&parts.headers).await {
+    let access = match ctx.gate.authenticate(&parts).await {
         Ok(access) => access,
         // Only who shows nothing is nobody. Whoever shows something that is not right is refused, also where nobody would be served.
-        Err(AuthError::Missing) if is_public_read(ctx, &parts.method, &route).await? => ctx.gate.nobody().await?,
+        Err(AuthError::Missing) if is_public_read(ctx, &parts.method, &route).await? => ctx.gate.nobody(&parts).await?,
         Err(error) => return Err(ctx.gate.refusal(error, &parts.headers, scope.as_deref())),
     };
     let route = match route {
@@ -94,8 +102,26 @@ async fn dispatch(ctx: &Arc<Context>, parts: Parts, body: Body) -> Result<Respon
         Err(error) => return Err(RegistryError::from_route(error, &parts.method)),
     };
     let call = Call { ctx, access, parts };
-    let sight = call.authorise(&route)?;
-    call.serve(route, sight, body).await
+    let sight = match call.authorise(&route) {
+        Ok(sight) => sight,
+        Err(error) => {
+            record(ctx, call.denial(&route)).await;
+            return Err(error);
+        }
+    };
+    let denial = call.denial(&route);
+    let served = call.serve(route, sight, body).await;
+    if served.is_err() {
+        // A read that is not granted found nothing that everybody may see.
+        record(ctx, denial).await;
+    }
+    served
+}
+
+async fn record(ctx: &Context, record: Option<Record>) {
+    if let Some(record) = record {
+        ctx.gate.audit().record(record).await;
+    }
 }
 
 /// Whether this reads from a repository from which everybody may pull.
@@ -122,6 +148,15 @@ impl Call<'_> {
         }
     }
 
+    /// What the audit says when this is refused because nothing grants it. Whoever asks with a token that is too narrow is not denied:
+    /// it asks again with another.
+    fn denial(&self, route: &Route) -> Option<Record> {
+        let role = auth::role_of(&self.parts.method, route);
+        let resource = Resource::repository(route.repository()?.as_str());
+        let denied = self.access.verdict(role, &resource) == Verdict::Denied;
+        denied.then(|| audit::denied(self.ctx, &self.access, &self.parts.method, route, &resource))
+    }
+
     fn require(&self, role: Role, repository: &RepositoryName) -> Result<(), RegistryError> {
         self.ctx.gate.require(&self.access, role, repository, &self.parts.headers)
     }
@@ -137,18 +172,22 @@ impl Call<'_> {
             Route::Manifest(repository, reference) => match method {
                 Method::GET | Method::HEAD => {
                     let served = manifest::get(self.ctx, &repository, &reference, sight).await?;
-                    Ok(respond_manifest(self.ctx, &served, &method, &self.parts.headers))
+                    Ok(send_manifest(self.ctx, &self.access, &served, &self.parts).await)
                 }
                 Method::PUT => self.put_manifest(repository, reference, body).await,
-                Method::DELETE => manifest::delete(self.ctx, &repository, &reference).await.map(|()| accepted()),
+                Method::DELETE => manifest::delete(self.ctx, &self.access, &repository, &reference).await.map(|()| accepted()),
                 _ => Err(unsupported(method, "GET, HEAD, PUT, DELETE")),
             },
             Route::Blob(repository, digest) => match method {
                 Method::GET | Method::HEAD => {
                     let served = blob::get(self.ctx, &repository, &digest, sight).await?;
-                    blob::send(self.ctx, &served, &method, &self.parts.headers).await
+                    let response = blob::send(self.ctx, &served, &method, &self.parts.headers).await?;
+                    if method == Method::GET && response.status().is_success() {
+                        audit::done(self.ctx, &self.access, Action::PullBlob, &served.content).await;
+                    }
+                    Ok(response)
                 }
-                Method::DELETE => blob::delete(self.ctx, &repository, &digest).await.map(|()| accepted()),
+                Method::DELETE => blob::delete(self.ctx, &self.access, &repository, &digest).await.map(|()| accepted()),
                 _ => Err(unsupported(method, "GET, HEAD, DELETE")),
             },
             Route::Uploads(repository) => match method {

@@ -4,6 +4,7 @@
 //! [`resolve`], [`serve_assigned`], [`create_repository`] and [`list_repositories`]. Nothing here knows services or tasks.
 
 mod assigned;
+mod audit;
 mod auth;
 mod blob;
 mod cache;

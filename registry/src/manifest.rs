@@ -5,6 +5,7 @@
 
 pub mod validate;
 
+use crate::audit;
 use crate::auth::Access;
 use crate::context::Context;
 use crate::error::{MISSING_NAMED_MAX, RegistryError};
@@ -15,13 +16,16 @@ use crate::store::repositories::Standing;
 use crate::store::{Sight, blobs, manifests, repositories, tags};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use identity::audit::Content;
 use model::access::{Resource, Role};
 use model::name::Algorithm;
 use model::repository::{Sparse, TagRefusal};
 use model::{Digest, Reference, RepositoryName, Tag, Timestamp};
 use platform::db::{DbError, Tx};
+use platform::events::{self, NewEvent};
 use platform::exchange::{self, Pusher};
 use platform::failpoint;
+use serde_json::json;
 use std::sync::Arc;
 use validate::{Kind, Manifest};
 
@@ -36,6 +40,8 @@ pub struct Served {
     pub public: bool,
     pub headers: HeaderMap,
     pub body: Bytes,
+    /// For the audit.
+    pub content: Arc<Content>,
 }
 
 /// What must hold of a tag for it to be moved (`If-Match`, `If-None-Match: *`).
@@ -60,7 +66,8 @@ pub struct Push {
 }
 
 impl Served {
-    fn new(repository: &RepositoryName, stored: Stored) -> Self {
+    fn new(repository: &RepositoryName, reference: &Reference, stored: Stored) -> Self {
+        let content = audit::manifest(repository, reference, &stored.digest);
         let mut headers = HeaderMap::with_capacity(6);
         let text = |text: &str| HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""));
         headers.insert(header::CONTENT_TYPE, text(&stored.media_type));
@@ -69,7 +76,7 @@ impl Served {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(stored.body.len()));
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         let (resource, body) = (Resource::repository(repository.as_str()), Bytes::from(stored.body));
-        Self { resource, digest: stored.digest, public: stored.public, headers, body }
+        Self { resource, digest: stored.digest, public: stored.public, headers, body, content }
     }
 }
 
@@ -89,7 +96,7 @@ pub async fn get(ctx: &Context, repository: &RepositoryName, reference: &Referen
     };
     let stored =
         found.ok_or_else(|| RegistryError::ManifestUnknown { repository: repository.clone(), reference: reference.to_string() })?;
-    let served = Arc::new(Served::new(repository, stored));
+    let served = Arc::new(Served::new(repository, reference, stored));
     if ctx.exclusive {
         ctx.manifests.put(repository.as_str(), path, &served, served.body.len(), ticket);
     }
@@ -231,15 +238,22 @@ async fn missing(tx: &mut Tx, repository_id: i64, push: &Push) -> Result<Vec<Str
 }
 
 /// Deletes a tag, or a manifest with every tag on it (DEL-2, DEL-3).
-pub async fn delete(ctx: &Arc<Context>, repository: &RepositoryName, reference: &Reference) -> Result<(), RegistryError> {
+pub async fn delete(ctx: &Arc<Context>, by: &Access, repository: &RepositoryName, reference: &Reference) -> Result<(), RegistryError> {
+    let event = deleted(by, repository, reference);
     let (ctx, repository, reference) = (ctx.clone(), repository.clone(), reference.clone());
     let task = tokio::spawn(async move {
-        let target = (repository.clone(), reference.clone());
+        let (target, now) = ((repository.clone(), reference.clone()), ctx.clock.now());
         let found = ctx
             .db
             .write(move |tx| {
-                let (repository, reference) = target.clone();
-                Box::pin(async move { remove(tx, &repository, &reference).await })
+                let ((repository, reference), event) = (target.clone(), event.clone());
+                Box::pin(async move {
+                    let found = remove(tx, &repository, &reference).await?;
+                    if found {
+                        events::append(tx, now, event).await?;
+                    }
+                    Ok::<_, RegistryError>(found)
+                })
             })
             .await?;
         match &reference {
@@ -249,6 +263,15 @@ pub async fn delete(ctx: &Arc<Context>, repository: &RepositoryName, reference: 
         if found { Ok(()) } else { Err(RegistryError::ManifestUnknown { repository, reference: reference.to_string() }) }
     });
     task.await.map_err(|_| RegistryError::Internal("a manifest delete did not end".into()))?
+}
+
+fn deleted(by: &Access, repository: &RepositoryName, reference: &Reference) -> NewEvent {
+    match reference {
+        Reference::Tag(tag) => by.event("tag.deleted", repository, format!("tag {tag} deleted"), &json!({ "tag": tag })),
+        Reference::Digest(digest) => {
+            by.event("manifest.deleted", repository, format!("manifest {digest} and its tags deleted"), &json!({ "digest": digest }))
+        }
+    }
 }
 
 async fn remove(tx: &mut Tx, repository: &RepositoryName, reference: &Reference) -> Result<bool, RegistryError> {

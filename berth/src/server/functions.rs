@@ -64,5 +64,7 @@ fn assigned(request: deployer::AssignedRequest) -> AssignedRequest {
         digest: request.digest,
         method: request.method,
         headers: request.headers,
+        instance: request.instance.to_string(),
+        address: request.address,
     }
 }

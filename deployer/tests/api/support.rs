@@ -90,7 +90,7 @@ impl World {
         let context =
             Context::new(db, clock.clone(), identity, Partition::new(ACCOUNT, REGION).unwrap(), config_of_tests(), registry(&repositories));
         let deployer = Deployer::open(context).await.unwrap();
-        let caller = Caller { principal: "user:admin".parse().unwrap(), credential: Credential::Password, scope: None };
+        let caller = Caller::new("user:admin".parse().unwrap(), Credential::Password);
         let world = Self { deployer, repositories, clock, admin: admin.token, caller, _folder: folder };
         world.push("acme/web", "v1", 1);
         world
@@ -108,7 +108,7 @@ impl World {
     pub async fn pushed_by(&self, principal: &str, scope: Option<&str>, image: &str, content: u8) -> i64 {
         let (repository, tag) = image.split_once(':').unwrap();
         let digest = self.push(repository, tag, content);
-        let pusher = Pusher { principal: principal.into(), scope: scope.map(str::to_owned) };
+        let pusher = Pusher { principal: principal.into(), scope: scope.map(str::to_owned), ..Pusher::default() };
         let (repository, tag, now) = (repository.parse().unwrap(), tag.parse().unwrap(), self.now());
         let write = self.deployer.context().db.write(move |tx| {
             let (repository, tag, digest, pusher): (RepositoryName, Tag, Digest, Pusher) =

@@ -4,6 +4,7 @@
 //! Grants the intersection of what is asked and what is allowed, never an error for asking too much. Bad credentials are 401 and
 //! never become nobody. Nobody gets a token only to pull what everybody may pull; it says no more than that.
 
+use super::ClientAddress;
 use super::scope::{self, Asked, SCOPES_MAX};
 use crate::Identity;
 use crate::authenticate::AuthError;
@@ -16,11 +17,12 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
-use http::header::{AUTHORIZATION, CACHE_CONTROL, WWW_AUTHENTICATE};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use model::Timestamp;
 use model::access::{Resource, Role};
 use serde_json::json;
+use std::net::IpAddr;
 
 /// Name of this registry in the token protocol.
 const SERVICE: &str = "berth";
@@ -36,10 +38,15 @@ enum Refused {
     Request(&'static str, String),
 }
 
-pub(super) async fn by_query(State(identity): State<Identity>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
+pub(super) async fn by_query(
+    State(identity): State<Identity>,
+    ClientAddress(address): ClientAddress,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
     let parameters = Parameters::parse(query.unwrap_or_default().as_bytes());
     let answer = async {
-        match caller_of_headers(&identity, &headers).await {
+        match caller_of_headers(&identity, &headers, address).await {
             Ok(caller) => issue(&identity, &caller, &parameters).await,
             Err(Refused::Auth(AuthError::Missing)) => issue_to_nobody(&identity, &parameters).await,
             Err(refused) => Err(refused),
@@ -48,29 +55,34 @@ pub(super) async fn by_query(State(identity): State<Identity>, RawQuery(query): 
     answer.await.unwrap_or_else(IntoResponse::into_response)
 }
 
-pub(super) async fn by_form(State(identity): State<Identity>, headers: HeaderMap, body: Bytes) -> Response {
+pub(super) async fn by_form(
+    State(identity): State<Identity>,
+    ClientAddress(address): ClientAddress,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let parameters = Parameters::parse(&body);
     let answer = async {
         let caller = if headers.contains_key(AUTHORIZATION) {
-            caller_of_headers(&identity, &headers).await
+            caller_of_headers(&identity, &headers, address).await
         } else {
-            caller_of_form(&identity, &parameters).await
+            caller_of_form(&identity, &parameters, address).await
         }?;
         issue(&identity, &caller, &parameters).await
     };
     answer.await.unwrap_or_else(IntoResponse::into_response)
 }
 
-async fn caller_of_headers(identity: &Identity, headers: &HeaderMap) -> Result<Caller, Refused> {
+async fn caller_of_headers(identity: &Identity, headers: &HeaderMap, address: Option<IpAddr>) -> Result<Caller, Refused> {
     // A registry token cannot be exchanged for another: `authenticate` refuses it.
-    identity.authenticate(headers).await.map_err(Refused::Auth)
+    identity.authenticate(headers, address).await.map_err(Refused::Auth)
 }
 
-async fn caller_of_form(identity: &Identity, parameters: &Parameters) -> Result<Caller, Refused> {
+async fn caller_of_form(identity: &Identity, parameters: &Parameters, address: Option<IpAddr>) -> Result<Caller, Refused> {
     let want = |name: &str| parameters.one(name).ok_or_else(|| Refused::Request("invalid_request", format!("`{name}` is missing")));
     let found = match want("grant_type")? {
-        "password" => identity.authenticate_basic(want("username")?, want("password")?).await,
-        "refresh_token" => identity.authenticate_token(want("refresh_token")?).await,
+        "password" => identity.authenticate_basic(want("username")?, want("password")?, address).await,
+        "refresh_token" => identity.authenticate_token(want("refresh_token")?, address).await,
         other => {
             let text =
                 format!("grant type `{}` is not supported: use password or refresh_token", other.chars().take(40).collect::<String>());
@@ -150,11 +162,16 @@ impl Parameters {
 impl IntoResponse for Refused {
     /// The registry's error body, which docker shows, and `OAuth2`'s `error` beside it.
     fn into_response(self) -> Response {
+        let mut retry_after_secs = None;
         let (status, code, oauth, message) = match self {
             Self::Auth(AuthError::Unavailable(reason)) => {
                 tracing::error!(%reason, "credentials cannot be checked");
                 let text = "credentials cannot be checked at the moment".to_owned();
                 (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", "temporarily_unavailable", text)
+            }
+            Self::Auth(ref error @ AuthError::Later { wait, .. }) => {
+                retry_after_secs = Some(wait.as_secs() + 1);
+                (StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", "temporarily_unavailable", error.to_string())
             }
             Self::Auth(error) => (StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "invalid_grant", error.to_string()),
             Self::Request(oauth, message) => (StatusCode::BAD_REQUEST, "UNSUPPORTED", oauth, message),
@@ -164,6 +181,9 @@ impl IntoResponse for Refused {
         let mut response = (status, Json(body)).into_response();
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"berth\""));
+        }
+        if let Some(secs) = retry_after_secs {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(secs));
         }
         response
     }

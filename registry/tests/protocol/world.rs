@@ -59,7 +59,7 @@ impl World {
         let (db, identity, registry) = open(&url, folder.path(), clock.clone(), &pushed).await;
         let made = bootstrap(&identity, BootstrapAdmin { user: Some("root".into()), ..BootstrapAdmin::default() }).await.unwrap().unwrap();
         let principal: Principal = "user:root".parse().unwrap();
-        let admin_caller = Caller { principal, credential: Credential::Password, scope: None };
+        let admin_caller = Caller::new(principal, Credential::Password);
         Self { registry, db, identity, clock, pushed, admin: format!("Bearer {}", made.token), admin_caller, folder, url }
     }
 
