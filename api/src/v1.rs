@@ -3,9 +3,12 @@
 //! Times are RFC 3339 in UTC, lists are pages, refusals are [`Problem`] documents (RFC 9457) with a stable `code`.
 
 pub mod access;
+pub mod audit;
 pub mod client;
 pub mod deployer;
 pub mod events;
+pub mod repositories;
+pub mod teams;
 pub mod triggers;
 
 use serde::{Deserialize, Serialize};

@@ -53,9 +53,15 @@ pub enum Command {
     /// Machines that need tokens or access keys, such as CI
     #[command(subcommand)]
     Robot(commands::robot::RobotCommand),
+    /// People and machines that share what the team is granted
+    #[command(subcommand)]
+    Team(commands::team::TeamCommand),
     /// Who may do what on which names
     #[command(subcommand)]
     Access(commands::access::AccessCommand),
+    /// Who pulled, pushed, deleted, granted; from where, with which credential
+    #[command(subcommand)]
+    Audit(commands::audit::AuditCommand),
     /// Tokens: for `docker login`, `BERTH_TOKEN` and scripts
     #[command(subcommand)]
     Token(commands::token::TokenCommand),
@@ -103,6 +109,9 @@ pub enum Command {
     /// Task definitions: what a task consists of
     #[command(subcommand)]
     TaskDefinition(commands::task_definition::TaskDefinitionCommand),
+    /// Make a repository, show it, change its settings
+    #[command(subcommand)]
+    Repository(commands::repository::RepositoryCommand),
     /// List repositories
     Repos(commands::repos::ReposArgs),
 }
@@ -147,13 +156,22 @@ mod tests {
             &["berth", "service", "scale", "web", "--", "-1"],
             &["berth", "access", "grant", "alice", "pull", "repository:acme/**"],
             &["berth", "access", "grant", "user:alice", "fly", "repository:acme/**"],
+            &["berth", "team", "add", "backend"],
+            &["berth", "team", "add", "backend", "alice"],
             &["berth", "token", "create", "--expires", "soon"],
+            &["berth", "audit", "ls", "--people", "--robots"],
+            &["berth", "audit", "ls", "--outcome", "good"],
+            &["berth", "audit", "last-pulls"],
             &["berth", "run"],
             &["berth", "deploy", "web"],
             &["berth", "deploy", "approve"],
             &["berth", "trigger", "create", "--service", "web", "--tag", "v*"],
             &["berth", "trigger", "create", "--service", "web", "--repository", "a", "--tag", "v*", "--kind", "fuzzy"],
             &["berth", "wait"],
+            &["berth", "repository", "set", "UPPER", "--public"],
+            &["berth", "repository", "set", "acme/web", "--public", "--private"],
+            &["berth", "repository", "set", "acme/web", "--quota", "lots"],
+            &["berth", "repository", "set", "acme/web", "--tag-overwrite", "admins"],
         ] {
             let refused = Cli::try_parse_from(bad.iter().copied());
             assert!(refused.is_err_and(|error| error.exit_code() == 2), "{bad:?}");

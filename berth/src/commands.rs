@@ -3,6 +3,7 @@
 pub mod access;
 pub mod access_key;
 pub mod agent;
+pub mod audit;
 pub mod clusters;
 pub mod context;
 pub mod deploy;
@@ -15,6 +16,7 @@ pub mod join_token;
 pub mod login;
 pub mod logs;
 pub mod repos;
+pub mod repository;
 pub mod robot;
 pub mod rollback;
 pub mod run;
@@ -22,6 +24,7 @@ pub mod server;
 pub mod service;
 pub mod task_definition;
 pub mod tasks;
+pub mod team;
 pub mod token;
 pub mod trigger;
 pub mod user;
@@ -58,6 +61,8 @@ async fn client(global: Global, command: Command) -> Result<u8> {
         Command::Whoami => login::whoami(&global.session()?).await?,
         Command::User(command) => user::run(&global.session()?, command).await?,
         Command::Robot(command) => robot::run(&global.session()?, command).await?,
+        Command::Team(command) => team::run(&global.session()?, command).await?,
+        Command::Audit(command) => audit::run(&global.session()?, command).await?,
         Command::Access(command) => return access::run(&global.session()?, command).await,
         Command::Token(command) => token::run(&global.session()?, command).await?,
         Command::AccessKey(command) => access_key::run(&global.session()?, command).await?,
@@ -78,6 +83,7 @@ async fn client(global: Global, command: Command) -> Result<u8> {
         Command::Instances(args) => instances::list(&global.session()?, &args).await?,
         Command::JoinToken(command) => join_token::run(&global.session()?, command).await?,
         Command::TaskDefinition(command) => task_definition::run(&global.session()?, command).await?,
+        Command::Repository(command) => repository::run(&global.session()?, command).await?,
         Command::Repos(args) => repos::list(&global.session()?, &args).await?,
     }
     Ok(0)

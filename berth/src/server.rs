@@ -8,6 +8,7 @@ mod admin;
 pub mod config;
 mod fixed;
 mod functions;
+mod limits;
 mod observe;
 mod operations;
 pub mod tls;
@@ -61,6 +62,7 @@ async fn serve(mut args: ServerArgs) -> Result<()> {
     let fixed = fixed::load(&db, config.account_id.as_deref(), config.region.as_deref()).await?;
     let epoch = platform::settings::next_epoch(&db, clock.now()).await.map_err(failed("cannot take an epoch"))?;
     let identity = open_identity(&config, &db, &clock).await?;
+    identity.audit().start(config.audit.clone(), db.clone(), clock.clone()).map_err(failed("cannot open the audit's folder"))?;
     admin::ensure(&identity, &config.data_dir).await?;
     let authority = Authority::open(&identity).await.map_err(failed("cannot open the private authority"))?;
     let pushed = Wake::default();
@@ -69,7 +71,7 @@ async fn serve(mut args: ServerArgs) -> Result<()> {
     let functions = functions::of(&registry);
     let context = deployer::Context {
         intake_wake: pushed,
-        ..deployer::Context::new(db.clone(), clock, identity.clone(), fixed.partition.clone(), config_of_deployer, functions)
+        ..deployer::Context::new(db.clone(), clock.clone(), identity.clone(), fixed.partition.clone(), config_of_deployer, functions)
     };
     let deployer = Deployer::open(context).await.map_err(failed("cannot open the control plane"))?;
 
@@ -81,7 +83,8 @@ async fn serve(mut args: ServerArgs) -> Result<()> {
         deployer.register_metrics(more);
     });
     let operations = operations::router(db.clone(), lifecycle.clone(), metrics.clone());
-    let routes = public_router(&registry, &deployer, identity, operations);
+    let routes = public_router(&registry, &deployer, identity.clone(), operations);
+    let routes = limits::wrap(routes, config.address_requests, clock);
     let public_tls = public_tls(&config, &authority)?;
     let agents_tls = agents_tls(&config, &authority)?;
     platform::http::serve(&lifecycle, public, public_tls, observe::wrap(routes, metrics.clone()));
@@ -91,6 +94,7 @@ async fn serve(mut args: ServerArgs) -> Result<()> {
         "serving"
     );
     lifecycle.run_until_signal().await;
+    identity.audit().close().await;
     db.close().await;
     tracing::info!("stopped");
     Ok(())
@@ -125,7 +129,11 @@ fn private_folder(folder: &Path) -> Result<()> {
 
 async fn open_identity(config: &Config, db: &Db, clock: &Arc<dyn Clock>) -> Result<Identity> {
     let identity = IdentityConfig { master_key_file: config.master_key_file.clone() };
-    Identity::open(identity, db.clone(), clock.clone()).await.map_err(failed("cannot open identity"))
+    let identity = Identity::open(identity, db.clone(), clock.clone()).await.map_err(failed("cannot open identity"))?;
+    if let Some(per_second) = config.principal_requests {
+        identity.limit_requests(per_second.get());
+    }
+    Ok(identity)
 }
 
 async fn open_registry(
@@ -160,7 +168,7 @@ fn deployer_config(config: &Config, control_plane_id: String, epoch: i64) -> Dep
 
 /// All public faces on one router. The OpenAPI document is made from the routes themselves.
 fn public_router(registry: &Registry, deployer: &Deployer, identity: Identity, operations: Router) -> Router {
-    let (v1, document) = identity::router(identity).merge(deployer.v1_router()).split_for_parts();
+    let (v1, document) = identity::router(identity).merge(registry.v1_router()).merge(deployer.v1_router()).split_for_parts();
     let document: Arc<str> = document.to_json().unwrap_or_default().into();
     let document = get(move || async move { ([(http::header::CONTENT_TYPE, "application/json")], document.to_string()) });
     Router::new()

@@ -124,6 +124,10 @@ fn server_spec(executable: &Path, args: &ServerArgs) -> Spec {
     flag("--healthy-after-secs", args.healthy_after_secs.to_string().into());
     flag("--lease-secs", args.lease_secs.to_string().into());
     flag("--brake-secs", args.brake_secs.to_string().into());
+    flag("--audit-keep-days", args.audit_keep_days.to_string().into());
+    flag("--audit-max-mib", args.audit_max_mib.to_string().into());
+    flag("--principal-requests", args.principal_requests.to_string().into());
+    flag("--address-requests", args.address_requests.to_string().into());
     let given = [
         ("--agent-listen", args.agent_listen.map(|address| address.to_string().into())),
         ("--external-url", args.external_url.clone().map(Into::into)),

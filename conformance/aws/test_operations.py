@@ -16,7 +16,7 @@ ISSUE = {
         StopTask DescribeTasks ListTasks ListContainerInstances DescribeContainerInstances UpdateContainerInstancesState
         DeregisterContainerInstance ListServiceDeployments DescribeServiceDeployments DescribeServiceRevisions
         StopServiceDeployment""".split(),
-    "ecr": ["GetAuthorizationToken", "CreateRepository", "DescribeRepositories"],
+    "ecr": ["GetAuthorizationToken", "CreateRepository", "DescribeRepositories", "PutImageTagMutability"],
 }
 FOREIGN = {"name": "app", "image": "example.org/foreign:1", "memory": 32}
 ARN = f"arn:aws:ecs:{REGION}:{ACCOUNT}"
@@ -104,6 +104,14 @@ def good(world):
         "GetAuthorizationToken": ({}, lambda a: a["authorizationData"][0]["authorizationToken"]),
         "CreateRepository": ({"repositoryName": f"{n}/2"}, lambda a: a["repository"]["repositoryUri"].endswith(f"/{n}/2")),
         "DescribeRepositories": ({"repositoryNames": [n]}, lambda a: a["repositories"][0]["repositoryName"] == n),
+        "PutImageTagMutability": (
+            {
+                "repositoryName": n,
+                "imageTagMutability": "MUTABLE_WITH_EXCLUSION",
+                "imageTagMutabilityExclusionFilters": [{"filterType": "WILDCARD", "filter": "never-*"}],
+            },
+            lambda a: a["imageTagMutabilityExclusionFilters"] == [{"filterType": "WILDCARD", "filter": "never-*"}],
+        ),
     }
 
 
@@ -239,11 +247,15 @@ def bad(world):
             ({"repositoryName": "a/../b"}, invalid),
             ({"repositoryName": "a" * 300}, invalid),
             ({"repositoryName": n}, "RepositoryAlreadyExistsException"),
-            ({"repositoryName": "x", "imageTagMutability": "IMMUTABLE"}, invalid),
+            ({"repositoryName": "x", "imageTagMutability": "FROZEN"}, invalid),
         ],
         "DescribeRepositories": [
             ({"repositoryNames": ["nowhere"]}, "RepositoryNotFoundException"),
             ({"nextToken": "not-a-token"}, invalid),
+        ],
+        "PutImageTagMutability": [
+            ({"repositoryName": n, "imageTagMutability": "IMMUTABLE_WITH_EXCLUSION"}, invalid),
+            ({"repositoryName": "nowhere", "imageTagMutability": "MUTABLE"}, "RepositoryNotFoundException"),
         ],
     }
 
@@ -280,6 +292,7 @@ def denied(world):
         "GetAuthorizationToken": lambda a: bool(a["authorizationData"]),
         "CreateRepository": denied,
         "DescribeRepositories": ("RepositoryNotFoundException", denied),
+        "PutImageTagMutability": denied,
     }
 
 

@@ -5,8 +5,8 @@
 //! `tests/triggers` is pushes that deploy; `tests/hosts` has several Docker hosts and cuts them off; `tests/secrets` looks for what must
 //! not be shown; `aws/` is boto3 and the aws command line. Here is what they share.
 //!
-//! `BERTH_TEST_DATABASE` is `sqlite` (default) or `postgres`; `BERTH_TEST_REGISTRY=URL,USER,PASSWORD` points `tests/oci` at a registry
-//! that runs already.
+//! `BERTH_TEST_DATABASE` is `sqlite` (default) or `postgres`; `BERTH_TEST_REGISTRY=URL` points `tests/oci` at a registry that
+//! runs already (with `BERTH_TEST_REGISTRY_USER` and `_PASSWORD` where it asks who is there).
 
 pub mod fleet;
 pub mod hosts;

@@ -8,8 +8,10 @@ use testing::images::{Blob, CONFIG_TYPE, INDEX_TYPE, LAYER_TYPE, MANIFEST_TYPE};
 use testing::push::with_digest;
 use testing::{Answer, Client, Credentials, Server};
 
-/// Points the suite at a registry that runs already: `URL,USER,PASSWORD`.
+/// Points the suite at a registry that runs already: its URL, and who asks, where it wants to know.
 pub const REGISTRY_VARIABLE: &str = "BERTH_TEST_REGISTRY";
+pub const USER_VARIABLE: &str = "BERTH_TEST_REGISTRY_USER";
+pub const PASSWORD_VARIABLE: &str = "BERTH_TEST_REGISTRY_PASSWORD";
 
 /// What blobs are sent as.
 pub const OCTETS: (&str, &str) = ("content-type", "application/octet-stream");
@@ -26,11 +28,12 @@ pub struct Registry {
 
 impl Registry {
     pub async fn start() -> Result<Self> {
-        if let Ok(target) = std::env::var(REGISTRY_VARIABLE) {
-            let parts: Vec<&str> = target.splitn(3, ',').collect();
-            let [url, user, password] = parts[..] else { anyhow::bail!("{REGISTRY_VARIABLE} is URL,USER,PASSWORD") };
-            let credentials = Credentials::Basic { user: user.into(), password: password.into() };
-            return Ok(Self { server: None, client: Client::new(url, credentials)? });
+        if let Ok(url) = std::env::var(REGISTRY_VARIABLE) {
+            let credentials = match (std::env::var(USER_VARIABLE), std::env::var(PASSWORD_VARIABLE)) {
+                (Ok(user), Ok(password)) => Credentials::Basic { user, password },
+                _ => Credentials::Anonymous,
+            };
+            return Ok(Self { server: None, client: Client::new(&url, credentials)? });
         }
         let server = Server::start().await?;
         Ok(Self { client: server.admin()?, server: Some(server) })
@@ -122,6 +125,11 @@ impl Repository {
         self.push_blob(&image.config).await?;
         self.push_blob(&image.layer).await?;
         self.put_manifest(reference, MANIFEST_TYPE, image.manifest.bytes.clone()).await?.expect(201)
+    }
+
+    /// Puts a manifest of which nothing is there.
+    pub async fn push_hollow(&self) -> Result<Answer> {
+        self.put_manifest("hollow", MANIFEST_TYPE, SmallImage::new().manifest.bytes).await
     }
 
     /// Pushes an image that no other test has, under `tag`.

@@ -1,7 +1,8 @@
-//! docker, skopeo and `aws ecr get-login-password`, as people type them, against a real Docker Engine.
+//! docker, skopeo, podman, buildah, helm, oras and `aws ecr get-login-password`, as people type them.
 
 use anyhow::{Context, Result, ensure};
 use conformance::registry::Repository;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use testing::berth::CliOutput;
 use testing::docker::Docker;
@@ -10,6 +11,8 @@ use testing::{Image, Server, push};
 
 /// Folder with the `aws` command line; without it, the one on the PATH.
 const AWS_VARIABLE: &str = "BERTH_TEST_AWS_BIN";
+/// Folder with `helm` and a `python` that has the oras library; without it, where `scripts/registry-clients` puts them.
+const CLIENTS_VARIABLE: &str = "BERTH_TEST_CLIENTS_BIN";
 
 /// Removes its image from the engine when the test is over.
 struct Tagged<'a>(&'a Docker, String);
@@ -168,5 +171,161 @@ async fn aws_ecr_get_login_password_logs_docker_in() -> Result<()> {
     docker.ok(&["pull", &name])?;
     let wrong = aws(&server, &["ecr", "get-login-password"], "not/the/secret")?;
     ensure!(wrong.code != Some(0) && wrong.stdout.trim().is_empty(), "{}", wrong.stderr);
+    Ok(())
+}
+
+fn run(command: &mut Command) -> Result<CliOutput> {
+    let output = command.stdin(Stdio::null()).output();
+    Ok(output.with_context(|| format!("{command:?}: scripts/registry-clients installs it"))?.into())
+}
+
+fn ok(command: &mut Command) -> Result<String> {
+    let output = run(command)?;
+    ensure!(output.code == Some(0), "{command:?}: {}{}", output.stdout, output.stderr);
+    Ok(output.stdout.trim().to_owned())
+}
+
+/// podman or buildah with storage of its own, which needs no other privilege than this user's.
+struct Daemonless {
+    program: &'static str,
+    folder: tempfile::TempDir,
+}
+
+impl Daemonless {
+    fn new(program: &'static str) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        // Nobody's signatures are wanted here; this machine may have no policy at all.
+        std::fs::write(folder.path().join("policy.json"), r#"{"default":[{"type":"insecureAcceptAnything"}]}"#)?;
+        Ok(Self { program, folder })
+    }
+
+    fn command(&self, subcommand: &str) -> Command {
+        let mut command = Command::new(self.program);
+        let path = self.folder.path();
+        command.arg("--root").arg(path.join("root")).arg("--runroot").arg(path.join("run")).args(["--storage-driver", "vfs"]);
+        // Logins, caches and settings of whoever runs the test are not this test's.
+        command.env("HOME", path).env("XDG_RUNTIME_DIR", path).env("REGISTRY_AUTH_FILE", path.join("auth.json")).arg(subcommand);
+        command
+    }
+
+    fn login(&self, server: &Server, password: &str) -> Result<CliOutput> {
+        run(self.command("login").args(["--tls-verify=false", "--username", ADMIN, "--password", password, &server.host()]))
+    }
+
+    fn push(&self, name: &str) -> Result<String> {
+        ok(self.command("push").args(["--tls-verify=false", name]))
+    }
+
+    fn pull(&self, name: &str) -> Result<String> {
+        let policy = self.folder.path().join("policy.json");
+        ok(self.command("pull").args(["--quiet", "--tls-verify=false", "--signature-policy"]).arg(policy).arg(name))
+    }
+}
+
+#[tokio::test]
+async fn buildah_builds_pushes_pulls_and_runs() -> Result<()> {
+    let server = Server::start().await?;
+    let buildah = Daemonless::new("buildah")?;
+    ensure!(buildah.login(&server, "wrong")?.code != Some(0), "a wrong password");
+    ensure!(buildah.login(&server, ADMIN_PASSWORD)?.code == Some(0));
+    let context = tempfile::tempdir()?;
+    std::fs::copy(testing::images::BUSYBOX, context.path().join("busybox"))?;
+    let unique = format!("{:x}", rand::random::<u64>());
+    std::fs::write(context.path().join("unique"), &unique)?;
+    std::fs::write(context.path().join("Dockerfile"), "FROM scratch\nCOPY busybox /bin/busybox\nCOPY unique /unique\n")?;
+    let name = format!("{}/acme/built:v1", server.host());
+    ok(buildah.command("bud").args(["--isolation", "chroot", "--tag", &name]).arg(context.path()))?;
+    buildah.push(&name)?;
+    ok(buildah.command("rmi").arg(&name))?;
+    buildah.pull(&name)?;
+    let policy = buildah.folder.path().join("policy.json");
+    let container = ok(buildah.command("from").args(["--pull-never", "--signature-policy"]).arg(policy).arg(&name))?;
+    let said = ok(buildah.command("run").args(["--isolation", "chroot", &container, "--", "/bin/busybox", "cat", "/unique"]))?;
+    ensure!(said == unique, "{said}");
+    ok(buildah.command("rm").arg(&container))?;
+    ok(buildah.command("rmi").args(["--all"]))?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn podman_pulls_what_docker_pushed_and_pushes_it_elsewhere() -> Result<()> {
+    let server = Server::start().await?;
+    let image = unique_image()?;
+    let digest = push::image(&server.admin()?, "acme/web", "v1", &image).await?;
+    let podman = Daemonless::new("podman")?;
+    let name = format!("{}/acme/web:v1", server.host());
+    let pull = |name: &str| run(podman.command("pull").args(["--quiet", "--tls-verify=false", name]));
+    ensure!(pull(&name)?.code != Some(0), "pulled without a login");
+    ensure!(podman.login(&server, "wrong")?.code != Some(0), "a wrong password");
+    ensure!(podman.login(&server, ADMIN_PASSWORD)?.code == Some(0));
+    let id = podman.pull(&name)?;
+    ensure!(ok(podman.command("image").args(["inspect", "--format", "{{.Digest}}", &id]))? == digest);
+    let other = format!("{}/acme/other:v1", server.host());
+    ok(podman.command("tag").args([&name, &other]))?;
+    podman.push(&other)?;
+    let repository = Repository { client: server.admin()?, name: "acme/other".into() };
+    ensure!(repository.has_manifest("v1").await?);
+    let by_digest = format!("{}/acme/other@{}", server.host(), repository.head("manifests/v1").await?.header("docker-content-digest"));
+    podman.pull(&by_digest)?;
+    ok(podman.command("rmi").args(["--all", "--force"]))?;
+    Ok(())
+}
+
+fn clients_bin() -> PathBuf {
+    let installed = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/registry-clients/bin");
+    std::env::var_os(CLIENTS_VARIABLE).map_or_else(installed, PathBuf::from)
+}
+
+#[tokio::test]
+async fn helm_pushes_and_pulls_a_chart() -> Result<()> {
+    let server = Server::start().await?;
+    let folder = tempfile::tempdir()?;
+    let helm = |arguments: &[&str]| {
+        let mut command = Command::new(clients_bin().join("helm"));
+        command.current_dir(folder.path()).env("HOME", folder.path()).args(arguments);
+        command
+    };
+    let logins = |password: &str| -> Result<()> {
+        use base64::Engine as _;
+        let auth = base64::engine::general_purpose::STANDARD.encode(format!("{ADMIN}:{password}"));
+        let config = serde_json::json!({"auths": {server.host(): {"auth": auth}}}).to_string();
+        Ok(std::fs::write(folder.path().join("config.json"), config)?)
+    };
+    ok(&mut helm(&["create", "demo"]))?;
+    ok(&mut helm(&["package", "demo"]))?;
+    let (charts, chart) = (format!("oci://{}/charts", server.host()), format!("oci://{}/charts/demo", server.host()));
+    // This version logs in over TLS only: the file that a login writes is written here.
+    let remote = ["--plain-http", "--registry-config", "config.json"];
+    logins("wrong")?;
+    ensure!(run(&mut helm(&[&["push", "demo-0.1.0.tgz", &charts], &remote[..]].concat()))?.code != Some(0), "a wrong password");
+    logins(ADMIN_PASSWORD)?;
+    ok(&mut helm(&[&["push", "demo-0.1.0.tgz", &charts], &remote[..]].concat()))?;
+    std::fs::create_dir_all(folder.path().join("pulled"))?;
+    ok(&mut helm(&[&["pull", &chart, "--version", "0.1.0", "--destination", "pulled"], &remote[..]].concat()))?;
+    let read = |file: &str| std::fs::read(folder.path().join(file));
+    ensure!(read("demo-0.1.0.tgz")? == read("pulled/demo-0.1.0.tgz")?, "another chart came back");
+    let shown = ok(&mut helm(&[&["show", "chart", &chart], &remote[..]].concat()))?;
+    ensure!(shown.contains("name: demo") && shown.contains("version: 0.1.0"), "{shown}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn oras_pushes_and_pulls_an_artifact() -> Result<()> {
+    let server = Server::start().await?;
+    let folder = tempfile::tempdir()?;
+    let content = format!("{:x}", rand::random::<u64>());
+    std::fs::write(folder.path().join("a.txt"), &content)?;
+    std::fs::create_dir(folder.path().join("pulled"))?;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("oras-push-pull.py");
+    let oras = |password: &str| {
+        let mut command = Command::new(clients_bin().join("python"));
+        command.current_dir(folder.path()).env("HOME", folder.path()).arg(&script);
+        command.args([&server.host(), ADMIN, password, "acme/artifact:v1", "a.txt", "pulled"]);
+        command
+    };
+    ensure!(run(&mut oras("wrong"))?.code != Some(0), "a wrong password");
+    let said = ok(&mut oras(ADMIN_PASSWORD))?;
+    ensure!(said.lines().last() == Some("v1"), "{said}");
+    ensure!(std::fs::read_to_string(folder.path().join("pulled/a.txt"))? == content, "another artifact came back");
     Ok(())
 }

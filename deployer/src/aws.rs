@@ -59,7 +59,8 @@ async fn serve(context: &Arc<Context>, id: &str, request: Request) -> Result<Val
     let (head, body) = request.into_parts();
     let (api, name) = target(&head.headers)?;
     let body = read(body).await?;
-    let caller = context.identity.authenticate_aws(&head.method, &head.uri, &head.headers, &body, api.as_str()).await;
+    let address = platform::http::client_address(&head.extensions);
+    let caller = context.identity.authenticate_aws(&head.method, &head.uri, &head.headers, &body, api.as_str(), address).await;
     let caller = caller.map_err(|error| unauthenticated(&error, id))?;
     let operation = operation::find(api, &name).ok_or_else(|| {
         Refusal::new(StatusCode::BAD_REQUEST, Code::UnknownOperationException, format!("{name} is not an operation of Berth"))

@@ -3,12 +3,14 @@
 use axum::response::Response;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method};
-use identity::Identity;
+use identity::{Caller, Identity};
 use model::access::Principal;
-use model::ids::Partition;
+use model::ids::{InstanceId, Partition};
+use model::repository::{RepositorySettings, TagOverwrite, TagPattern};
 use model::{Clock, Digest, Reference, RepositoryName, Timestamp};
 use platform::db::Db;
 use platform::wake::Wake;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -100,6 +102,9 @@ pub type CreateRepository = Arc<dyn Fn(RepositoryName, Principal, Tags) -> Answe
 pub type ListRepositories =
     Arc<dyn Fn(Option<Vec<RepositoryName>>, Option<RepositoryName>, i64) -> Answer<Vec<RepositoryEntry>> + Send + Sync>;
 pub type Tags = Vec<(String, String)>;
+/// Name, who changes it, who may move tags and for which tags it is the other way round.
+pub type SetTagMutability =
+    Arc<dyn Fn(RepositoryName, Caller, (TagOverwrite, Vec<TagPattern>)) -> Answer<Option<RepositoryEntry>> + Send + Sync>;
 
 /// What the control plane needs of the registry, injected by the composition root. Errors are for the log, not for clients.
 #[derive(Clone)]
@@ -112,6 +117,8 @@ pub struct RegistryFunctions {
     pub create_repository: CreateRepository,
     /// Repositories by name (those of `names` that exist, or all), after a name, at most so many.
     pub list_repositories: ListRepositories,
+    /// Says which tags of a repository may move; nothing when there is no such repository.
+    pub set_tag_mutability: SetTagMutability,
 }
 
 /// A repository as ECR describes it.
@@ -119,6 +126,7 @@ pub struct RegistryFunctions {
 pub struct RepositoryEntry {
     pub name: RepositoryName,
     pub created_at: Timestamp,
+    pub settings: RepositorySettings,
 }
 
 /// A pull by an agent: `digest` is served only when it is reachable from `roots` in `repository`.
@@ -130,6 +138,9 @@ pub struct AssignedRequest {
     pub digest: Digest,
     pub method: Method,
     pub headers: HeaderMap,
+    /// Who pulls and from where, for the audit.
+    pub instance: InstanceId,
+    pub address: Option<IpAddr>,
 }
 
 /// Wakes every open poll at once. A poll subscribes before it looks, so that no wake between the look and the wait is lost.

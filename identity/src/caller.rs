@@ -3,6 +3,7 @@
 use model::access::{Pattern, Principal, Resource, ResourceKind, Role};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::net::IpAddr;
 
 /// An authenticated caller. Its rights are decided against the snapshot on every request, never kept in here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +12,24 @@ pub struct Caller {
     pub credential: Credential,
     /// Rules of a narrowed token: the caller may do what its principal may *and* some rule allows.
     pub scope: Option<Vec<ScopeRule>>,
+    /// Where the request came from, for the audit; absent inside of the process.
+    pub address: Option<IpAddr>,
+}
+
+impl Caller {
+    /// A caller that nothing narrows.
+    pub fn new(principal: Principal, credential: Credential) -> Self {
+        Self { principal, credential, scope: None, address: None }
+    }
+
+    /// What the `detail` of an event says of who did it. Holds no secret.
+    pub fn detail(&self) -> serde_json::Value {
+        let mut detail = serde_json::json!({ "credential": self.credential.to_string() });
+        if let Some(address) = self.address {
+            detail["address"] = address.to_string().into();
+        }
+        detail
+    }
 }
 
 /// What the caller showed. Displayed in the audit; holds no secret.

@@ -1,11 +1,11 @@
 //! The decision: may this principal act in this role on this resource? Pure; asked on every request.
 //!
-//! Grants only allow and add up; nothing is allowed by default; a grant of one kind says nothing about another. Also here, from the
-//! same data: who can, through which grant, and which grants come close. Nothing in here authenticates.
+//! Grants only allow and add up; nothing is allowed by default; a grant of one kind says nothing about another; what a team is
+//! granted, its members have. Also here, from the same data: who can, through which grant, and which grants come close. Nothing in here authenticates.
 
 use crate::caller::Caller;
 use crate::snapshot::Snapshot;
-use model::access::{Grant, Principal, Resource, Role};
+use model::access::{Grant, Principal, PrincipalKind, Resource, Role};
 
 /// Near misses named in an explanation at most.
 const NEAREST_MAX: usize = 3;
@@ -51,21 +51,22 @@ pub fn may(snapshot: &Snapshot, principal: &Principal, role: Role, resource: &Re
     if entry.disabled || !role.applies_to(resource.kind) {
         return Decision::DENIED;
     }
-    let grant = entry.grants_on(resource.kind).iter().find(|grant| allows(grant, role, resource));
+    let grant = entry.grants_on(resource.kind).find(|grant| allows(grant, role, resource));
     grant.map_or(Decision::DENIED, |grant| Decision { allowed: true, via: Some(grant.id.clone()) })
 }
 
-/// Everybody with a grant that allows, by name. Disabled principals are in the list and marked.
+/// Everybody who has a grant that allows, or is in a team that has one, by name. Disabled principals are in the list and marked.
 pub fn who_can<'a>(snapshot: &'a Snapshot, role: Role, resource: &Resource) -> Vec<WhoCan<'a>> {
     if !role.applies_to(resource.kind) {
         return Vec::new();
     }
     let mut list: Vec<_> = snapshot
         .principals()
+        .filter(|entry| entry.principal.kind != PrincipalKind::Team)
         .map(|entry| WhoCan {
             principal: &entry.principal,
             disabled: entry.disabled,
-            via: entry.grants_on(resource.kind).iter().filter(|grant| allows(grant, role, resource)).collect(),
+            via: entry.grants_on(resource.kind).filter(|grant| allows(grant, role, resource)).collect(),
         })
         .filter(|entry| !entry.via.is_empty())
         .collect();
@@ -79,7 +80,6 @@ pub fn nearest<'a>(snapshot: &'a Snapshot, principal: &Principal, role: Role, re
     let Some(entry) = snapshot.principal(principal) else { return Vec::new() };
     let mut near: Vec<_> = entry
         .grants_on(resource.kind)
-        .iter()
         .filter_map(|grant| {
             if grant.pattern.matches(&resource.name) {
                 (!grant.role.includes(role)).then_some((NearMiss::RoleTooLow, 0, grant))
@@ -99,7 +99,7 @@ pub fn may_change_grant(snapshot: &Snapshot, caller: &Caller, grant: &GrantSubje
         |role: Role, kind, pattern: &model::access::Pattern| role == Role::Admin && kind == grant.kind && pattern.covers(grant.pattern);
     let in_scope = caller.scope.as_ref().is_none_or(|scope| scope.iter().any(|rule| covers(rule.role, rule.kind, &rule.pattern)));
     let entry = snapshot.principal(&caller.principal).filter(|entry| !entry.disabled);
-    in_scope && entry.is_some_and(|entry| entry.grants_on(grant.kind).iter().any(|held| covers(held.role, held.kind, &held.pattern)))
+    in_scope && entry.is_some_and(|entry| entry.grants_on(grant.kind).any(|held| covers(held.role, held.kind, &held.pattern)))
 }
 
 /// What a change of grants is about.
@@ -118,4 +118,4 @@ fn shared_components(pattern: &str, name: &str) -> usize {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -4,6 +4,7 @@
 
 mod access;
 mod access_keys;
+mod audit;
 mod convert;
 mod error;
 mod extract;
@@ -11,12 +12,15 @@ mod grants;
 mod join_tokens;
 mod robots;
 mod scope;
+mod teams;
 mod token;
 mod tokens;
 mod users;
 
 pub use error::ApiError;
-pub use extract::{ApiJson, ApiPath, ApiQuery, Authenticated, page};
+pub use extract::{ApiJson, ApiPath, ApiQuery, Authenticated, ClientAddress, page};
+#[cfg(fuzzing)]
+pub(crate) use scope::fuzzing as fuzzing_scopes;
 
 use crate::Identity;
 use axum::extract::DefaultBodyLimit;
@@ -34,11 +38,19 @@ pub fn router(identity: Identity) -> OpenApiRouter {
         .routes(routes!(users::set_password))
         .routes(routes!(robots::list, robots::create))
         .routes(routes!(robots::get, robots::change, robots::delete))
+        .routes(routes!(teams::list, teams::create))
+        .routes(routes!(teams::get, teams::delete))
+        .routes(routes!(teams::members))
+        .routes(routes!(teams::add, teams::remove))
         .routes(routes!(grants::list, grants::create))
         .routes(routes!(grants::get, grants::revoke))
         .routes(routes!(access::whoami))
         .routes(routes!(access::check))
         .routes(routes!(access::who_can))
+        .routes(routes!(access::what_can))
+        .routes(routes!(access::preview))
+        .routes(routes!(audit::list))
+        .routes(routes!(audit::last_pulls))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
         .routes(routes!(access_keys::list, access_keys::create))

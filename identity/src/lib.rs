@@ -1,19 +1,23 @@
-//! Who may do what: users, robots, grants, tokens, access keys, SigV4, registry tokens, the private authority, the permission API.
+//! Who may do what: users, robots, teams, grants, tokens, access keys, SigV4, registry tokens, the private authority, the permission API.
 //!
 //! Registry and deployer authenticate a request ([`Identity::authenticate`], `_registry`, `_aws`), take the [`Snapshot`] and ask
 //! [`decide`]. Everything those read is in memory; a change of identity acts on the next request. This crate knows no repositories
 //! and no services, only their names.
 
+pub mod audit;
 pub mod authenticate;
 pub mod authority;
 mod bootstrap;
 mod caller;
 mod decide;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod http;
 pub mod join_tokens;
 pub mod operations;
 mod passwords;
+pub mod preview;
 mod registry_token;
 mod seal;
 mod secrets;
@@ -33,11 +37,16 @@ pub use sigv4::AwsAuthError;
 pub use snapshot::{AccessKeyEntry, PrincipalEntry, Snapshot, TokenEntry};
 
 use futures_util::future::BoxFuture;
-use model::{Clock, Timestamp};
+use model::access::Principal;
+use model::{Clock, RepositoryName, Timestamp};
 use platform::db::{Db, Tx, WriteError};
+use platform::rate::{Rate, Rates};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+
+/// Whether everybody may pull from a repository. Identity knows names only; the registry knows this.
+pub type PublicPull = Arc<dyn Fn(RepositoryName) -> BoxFuture<'static, bool> + Send + Sync>;
 
 /// What identity needs to know at start.
 #[derive(Debug, Clone)]
@@ -58,9 +67,13 @@ pub(crate) struct Inner {
     pub(crate) cache: authenticate::cache::Cache,
     pub(crate) throttle: authenticate::throttle::Throttle,
     pub(crate) authority: Authority,
+    pub(crate) audit: audit::Audit,
+    /// Requests of each principal, where they are limited.
+    pub(crate) rates: OnceLock<Rates<Principal>>,
     current: RwLock<Arc<Snapshot>>,
     /// Highest version this process has committed.
     committed: AtomicI64,
+    public_pull: OnceLock<PublicPull>,
     loading: tokio::sync::Mutex<()>,
 }
 
@@ -75,10 +88,13 @@ impl Identity {
             committed: AtomicI64::new(snapshot.version()),
             current: RwLock::new(Arc::new(snapshot)),
             loading: tokio::sync::Mutex::new(()),
+            public_pull: OnceLock::new(),
             passwords: passwords::Passwords::new(),
             cache: authenticate::cache::Cache::new(),
             throttle: authenticate::throttle::Throttle::default(),
             authority,
+            audit: audit::Audit::default(),
+            rates: OnceLock::new(),
             seals,
             clock,
             db,
@@ -102,8 +118,32 @@ impl Identity {
         Ok(loaded)
     }
 
+    /// Limits the requests of each principal; once, before any comes. Without a limit nothing is counted.
+    pub fn limit_requests(&self, per_second: u32) {
+        self.0.rates.get_or_init(|| Rates::new(Rate::per_second(per_second)));
+    }
+
+    /// Where what was asked of the server is written down.
+    pub fn audit(&self) -> &audit::Audit {
+        &self.0.audit
+    }
+
     pub fn now(&self) -> Timestamp {
         self.0.clock.now()
+    }
+
+    /// Tells identity, once, who knows from which repositories everybody may pull; until then it is from none.
+    pub fn set_public_pull(&self, public_pull: PublicPull) {
+        // A second call changes nothing.
+        let _ = self.0.public_pull.set(public_pull);
+    }
+
+    /// Whether everybody may pull from `repository`.
+    pub(crate) async fn is_public(&self, repository: &RepositoryName) -> bool {
+        match self.0.public_pull.get() {
+            Some(public_pull) => public_pull(repository.clone()).await,
+            None => false,
+        }
     }
 
     /// Alone on the database, this process knows every version; otherwise the counter in the database is asked.
@@ -152,4 +192,4 @@ impl Identity {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

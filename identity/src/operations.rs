@@ -3,9 +3,12 @@
 //! Each change appends an event in the same transaction and acts on the next request anywhere.
 
 pub mod access_keys;
+pub mod audit;
 pub mod grants;
+pub mod preview;
 pub mod principals;
 pub mod questions;
+pub mod teams;
 pub mod tokens;
 
 use crate::caller::Caller;
@@ -13,7 +16,7 @@ use crate::decide::decide;
 use crate::error::Refusal;
 use crate::snapshot::Snapshot;
 use crate::store;
-use model::access::{Principal, PrincipalKind, Resource, Role};
+use model::access::{Membership, Principal, PrincipalKind, Resource, Role};
 use platform::db::{DbError, Tx};
 use platform::events::NewEvent;
 
@@ -32,7 +35,10 @@ fn require(snapshot: &Snapshot, caller: &Caller, role: Role, resource: &Resource
 
 /// People and robots manage their own credentials, server admins everybody's. A narrowed token must not make itself a wider one.
 fn require_credentials_of(snapshot: &Snapshot, caller: &Caller, owner: &Principal) -> Result<(), Refusal> {
-    if caller.principal != *owner {
+    if owner.kind == PrincipalKind::Team {
+        require_server_admin(snapshot, caller)?;
+        Err(Refusal::Invalid("a team has no password, tokens or access keys: its members have".into()))
+    } else if caller.principal != *owner {
         require_server_admin(snapshot, caller)
     } else if caller.scope.is_some() {
         Err(Refusal::NarrowedToken)
@@ -52,8 +58,10 @@ async fn require_exists(tx: &mut Tx, principal: &Principal) -> Result<(), Refusa
 /// What is about to go away.
 #[derive(Debug, Clone, Copy)]
 enum Removal<'a> {
+    /// A user, or a team.
     Principal(&'a Principal),
     Grant(&'a str),
+    Member(&'a Membership),
 }
 
 /// Refuses a removal that would leave nobody to manage the server.
@@ -62,8 +70,9 @@ async fn keep_a_server_admin(tx: &mut Tx, removal: Removal<'_>) -> Result<(), Re
     let users: Vec<_> =
         admins.iter().filter(|admin| admin.principal.kind == PrincipalKind::User && admin.pattern.matches("berth")).collect();
     let stays = users.iter().any(|admin| match removal {
-        Removal::Principal(principal) => admin.principal != *principal,
+        Removal::Principal(principal) => admin.principal != *principal && admin.holder != *principal,
         Removal::Grant(id) => admin.grant_id != id,
+        Removal::Member(membership) => admin.principal != membership.member || admin.holder != membership.team,
     });
     if users.is_empty() || stays { Ok(()) } else { Err(Refusal::LastServerAdmin) }
 }
@@ -74,8 +83,7 @@ fn word(principal: &Principal) -> &'static str {
 
 async fn append(tx: &mut Tx, now: model::Timestamp, caller: &Caller, change: Change) -> Result<(), DbError> {
     let Change { kind, subject, message } = change;
-    let detail = serde_json::json!({ "credential": caller.credential.to_string() });
-    let event = NewEvent { kind, principal: Some(caller.principal.to_string()), subject, message, detail };
+    let event = NewEvent { kind, principal: Some(caller.principal.to_string()), subject, message, detail: caller.detail() };
     platform::events::append(tx, now, event).await?;
     Ok(())
 }

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore, SemaphorePermit};
 
 /// Memory of one hash in KiB, and passes over it: of OWASP's equal choices one with little memory, as the buffer stays.
 const MEMORY_KIB: u32 = 9216;
@@ -27,6 +27,13 @@ const WAITING_MAX: usize = 64;
 pub(crate) struct Passwords {
     buffer: Arc<Mutex<Vec<Block>>>,
     waiting: Semaphore,
+}
+
+/// A place at the front, held while one password is looked at. A hash that was begun keeps the buffer to its end, even when the turn
+/// is dropped.
+pub(crate) struct Turn<'a> {
+    buffer: Option<OwnedMutexGuard<Vec<Block>>>,
+    _place: SemaphorePermit<'a>,
 }
 
 /// Why no answer was given.
@@ -54,12 +61,20 @@ impl Passwords {
     /// A new hash of `password`, to be stored.
     pub async fn hash(&self, password: &str) -> Result<String, PasswordError> {
         let salt = platform::random::bytes::<SALT_BYTES>().to_vec();
-        let hash = self.compute(password, salt.clone(), MEMORY_KIB, PASSES).await?;
+        let hash = self.turn().await?.compute(password, salt.clone(), MEMORY_KIB, PASSES).await?;
         Ok(Stored { memory_kib: MEMORY_KIB, passes: PASSES, salt, hash: hash.to_vec() }.to_string())
     }
 
+    /// Waits until nobody else's password is looked at. What is decided while a turn is held is decided one after the other.
+    pub async fn turn(&self) -> Result<Turn<'_>, PasswordError> {
+        let place = self.waiting.try_acquire().map_err(|_| PasswordError::Busy)?;
+        Ok(Turn { buffer: Some(self.buffer.clone().lock_owned().await), _place: place })
+    }
+}
+
+impl Turn<'_> {
     /// Whether `password` is the one that was hashed to `stored`; false, after as long, when nothing is stored.
-    pub async fn verify(&self, password: &str, stored: Option<&str>) -> Result<bool, PasswordError> {
+    pub async fn verify(&mut self, password: &str, stored: Option<&str>) -> Result<bool, PasswordError> {
         let Some(stored) = stored else {
             self.compute(password, vec![0; SALT_BYTES], MEMORY_KIB, PASSES).await?;
             return Ok(false);
@@ -69,11 +84,10 @@ impl Passwords {
         Ok(hash.ct_eq(stored.hash.as_slice()).into())
     }
 
-    async fn compute(&self, password: &str, salt: Vec<u8>, memory_kib: u32, passes: u32) -> Result<[u8; HASH_BYTES], PasswordError> {
-        let _place = self.waiting.try_acquire().map_err(|_| PasswordError::Busy)?;
-        let mut buffer = self.buffer.clone().lock_owned().await;
+    async fn compute(&mut self, password: &str, salt: Vec<u8>, memory_kib: u32, passes: u32) -> Result<[u8; HASH_BYTES], PasswordError> {
+        let mut buffer = self.buffer.take().ok_or(IdentityError::Interrupted)?;
         let password = password.to_owned();
-        let hash = tokio::task::spawn_blocking(move || {
+        let work = move || {
             let params = Params::new(memory_kib, passes, 1, Some(HASH_BYTES))?;
             let blocks = params.block_count();
             if buffer.len() < blocks {
@@ -82,11 +96,12 @@ impl Passwords {
             let mut hash = [0; HASH_BYTES];
             let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
             argon2.hash_password_into_with_memory(password.as_bytes(), &salt, &mut hash, &mut buffer[..blocks])?;
-            Ok::<_, argon2::Error>(hash)
-        })
-        .await
-        .map_err(|_| IdentityError::Interrupted)?;
-        Ok(hash.map_err(|error| IdentityError::Password(error.to_string()))?)
+            Ok::<_, argon2::Error>((hash, buffer))
+        };
+        let done = tokio::task::spawn_blocking(work).await.map_err(|_| IdentityError::Interrupted)?;
+        let (hash, buffer) = done.map_err(|error| IdentityError::Password(error.to_string()))?;
+        self.buffer = Some(buffer);
+        Ok(hash)
     }
 }
 
@@ -121,9 +136,11 @@ mod tests {
         let passwords = Passwords::new();
         let stored = passwords.hash("correct horse").await.unwrap();
         assert!(stored.starts_with("$argon2id$v=19$m=9216,t=4,p=1$"));
-        assert!(passwords.verify("correct horse", Some(&stored)).await.unwrap());
-        assert!(!passwords.verify("correct horsf", Some(&stored)).await.unwrap());
-        assert!(!passwords.verify("correct horse", None).await.unwrap());
+        let mut turn = passwords.turn().await.unwrap();
+        assert!(turn.verify("correct horse", Some(&stored)).await.unwrap());
+        assert!(!turn.verify("correct horsf", Some(&stored)).await.unwrap());
+        assert!(!turn.verify("correct horse", None).await.unwrap());
+        drop(turn);
         assert_ne!(stored, passwords.hash("correct horse").await.unwrap());
     }
 
@@ -141,6 +158,7 @@ mod tests {
 
     #[tokio::test]
     async fn stored_hashes_that_cannot_be_read_are_a_fault_not_a_match() {
-        assert!(matches!(Passwords::new().verify("x", Some("plain")).await, Err(PasswordError::Fault(_))));
+        let passwords = Passwords::new();
+        assert!(matches!(passwords.turn().await.unwrap().verify("x", Some("plain")).await, Err(PasswordError::Fault(_))));
     }
 }

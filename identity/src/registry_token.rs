@@ -67,6 +67,12 @@ impl RegistryCaller {
         Self { caller, granted: None, catalog: false }
     }
 
+    /// What was shown, for the audit.
+    pub fn credential(&self) -> String {
+        let through = if self.granted.is_some() { "registry-token of " } else { "" };
+        format!("{through}{}", self.caller.credential)
+    }
+
     /// Whether the token, if there is one, was granted `action`. Not a decision: ask `decide` too.
     pub fn token_allows(&self, repository: &str, action: RegistryAction) -> bool {
         self.granted
@@ -172,9 +178,7 @@ fn open(seal: &Seal, prefix: &str, text: &str, now: Timestamp) -> Result<Claims,
 fn caller_of(snapshot: &Snapshot, claims: &Claims, now: Timestamp) -> Result<Caller, AuthError> {
     let found = match &claims.proof {
         Proof::Password(mark) => match password_mark(snapshot, &claims.principal) {
-            Some(current) if current == *mark => {
-                Ok(Caller { principal: claims.principal.clone(), credential: Credential::Password, scope: None })
-            }
+            Some(current) if current == *mark => Ok(Caller::new(claims.principal.clone(), Credential::Password)),
             _ => Err(Stale::Gone),
         },
         Proof::Token(id) => snapshot.token(id).ok_or(Stale::Gone).and_then(|token| snapshot.caller_of_token(token, now)),

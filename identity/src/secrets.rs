@@ -11,6 +11,9 @@ use sha2::{Digest as _, Sha256};
 pub(crate) const TOKEN_PREFIX: &str = "berth_";
 /// What every token of the registry's token protocol begins with.
 pub(crate) const REGISTRY_TOKEN_PREFIX: &str = "brt_";
+/// What clients that want some token are given when they show no credentials. It is no secret and proves nothing: with it they are as
+/// much nobody as without.
+pub(crate) const NOBODYS_TOKEN: &str = "anonymous";
 /// What every password from ECR's `GetAuthorizationToken` begins with.
 pub(crate) const ECR_PASSWORD_PREFIX: &str = "bep_";
 const JOIN_TOKEN_PREFIX: &str = "bjt_";

@@ -34,6 +34,8 @@ pub enum AwsAuthError {
     Incomplete(String),
     #[error("{0}")]
     InvalidSignature(String),
+    #[error("{0}")]
+    Throttled(String),
     /// The text is for the log; clients get [`AwsAuthError::message`].
     #[error("{0}")]
     Unavailable(String),
@@ -48,6 +50,7 @@ impl AwsAuthError {
             Self::Expired => "ExpiredTokenException",
             Self::Incomplete(_) => "IncompleteSignatureException",
             Self::InvalidSignature(_) => "InvalidSignatureException",
+            Self::Throttled(_) => "ThrottlingException",
             Self::Unavailable(_) => "ServerException",
         }
     }
@@ -169,6 +172,31 @@ impl Authorization {
         let key = hmac(&key, self.service.as_bytes());
         hmac(&key, b"aws4_request")
     }
+}
+
+/// Whatever arrives is refused for some reason: nothing that was not signed with the secret passes.
+#[cfg(fuzzing)]
+pub(crate) fn fuzzing(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let mut lines = text.lines();
+    let (authorization, target) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+    let (Ok(signed), Ok(uri)) = (Authorization::parse(authorization), target.parse::<http::Uri>()) else { return };
+    let mut headers = HeaderMap::new();
+    for line in lines.by_ref().take_while(|line| !line.is_empty()) {
+        let Some((name, value)) = line.split_once(':') else { continue };
+        if let (Ok(name), Ok(value)) = (name.parse::<http::HeaderName>(), value.trim().parse::<http::HeaderValue>()) {
+            headers.append(name, value);
+        }
+    }
+    let body = lines.collect::<Vec<_>>().join("\n");
+    let request = SignedRequest { method: "POST", uri: &uri, headers: &headers, body: body.as_bytes() };
+    let canonical = canonical::request(request, &signed.signed_headers);
+    assert_eq!(canonical.is_ok(), canonical::request(request, &signed.signed_headers).is_ok());
+    if let Ok(canonical) = canonical {
+        assert_eq!(canonical.lines().nth(1).map(|path| path.starts_with('/')), Some(true), "{canonical}");
+    }
+    let now = signed_at(&headers).map_or(Timestamp::from_secs(0), |at| Timestamp::from_secs(at.unix_timestamp()));
+    assert!(signed.verify(request, "a secret that nobody has", &signed.service, now).is_err());
 }
 
 fn mismatch() -> AwsAuthError {

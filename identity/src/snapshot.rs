@@ -4,7 +4,7 @@
 
 use crate::caller::{Caller, Credential, ScopeRule};
 use model::Timestamp;
-use model::access::{Grant, Principal, ResourceKind, Role};
+use model::access::{Grant, Membership, Principal, PrincipalKind, ResourceKind, Role};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -21,7 +21,12 @@ pub struct Snapshot {
     access_keys: HashMap<String, AccessKeyEntry>,
 }
 
-/// A principal with its grants.
+/// Grants of one principal by the kind of resource they are on, the strongest role first: one grant more often decides for many
+/// questions.
+#[derive(Debug, Clone, Default)]
+struct GrantSet([Vec<Grant>; ResourceKind::ALL.len()]);
+
+/// A principal with its grants and those of its teams.
 #[derive(Debug, Clone)]
 pub struct PrincipalEntry {
     pub principal: Principal,
@@ -29,7 +34,11 @@ pub struct PrincipalEntry {
     pub(crate) password_hash: Option<Arc<str>>,
     pub created_at: Timestamp,
     pub created_by: String,
-    grants: [Vec<Grant>; ResourceKind::ALL.len()],
+    grants: Arc<GrantSet>,
+    /// By name.
+    teams: Vec<(Principal, Arc<GrantSet>)>,
+    /// Of a team, by name.
+    members: Vec<Principal>,
 }
 
 /// A token that is not revoked.
@@ -69,16 +78,38 @@ impl PrincipalEntry {
         created_by: String,
     ) -> Self {
         let password_hash = password_hash.map(Arc::from);
-        Self { principal, disabled, password_hash, created_at, created_by, grants: Default::default() }
+        Self { principal, disabled, password_hash, created_at, created_by, grants: Arc::default(), teams: Vec::new(), members: Vec::new() }
     }
 
-    /// Its grants on resources of `kind`.
-    pub fn grants_on(&self, kind: ResourceKind) -> &[Grant] {
-        &self.grants[kind as usize]
+    /// The same without grants and memberships.
+    pub(crate) fn without_access(self) -> Self {
+        Self { grants: Arc::default(), teams: Vec::new(), members: Vec::new(), ..self }
     }
 
+    /// What it may on resources of `kind`: its own grants, then those of its teams. A grant names whose it is.
+    pub fn grants_on(&self, kind: ResourceKind) -> impl Iterator<Item = &Grant> {
+        let of_teams = self.teams.iter().flat_map(move |(_, grants)| &grants.0[kind as usize]);
+        self.grants.0[kind as usize].iter().chain(of_teams)
+    }
+
+    /// Its own, without those of its teams.
+    pub fn own_grants(&self) -> impl Iterator<Item = &Grant> {
+        self.grants.0.iter().flatten()
+    }
+
+    /// Its own and those of its teams.
     pub fn grants(&self) -> impl Iterator<Item = &Grant> {
-        self.grants.iter().flatten()
+        ResourceKind::ALL.into_iter().flat_map(|kind| self.grants_on(kind))
+    }
+
+    /// The teams it is in, by name.
+    pub fn teams(&self) -> impl Iterator<Item = &Principal> {
+        self.teams.iter().map(|(team, _)| team)
+    }
+
+    /// Who is in this team, by name; nobody when it is none.
+    pub fn members(&self) -> &[Principal] {
+        &self.members
     }
 
     pub fn has_password(&self) -> bool {
@@ -91,19 +122,11 @@ impl Snapshot {
         version: i64,
         principals: Vec<PrincipalEntry>,
         grants: Vec<Grant>,
+        members: Vec<Membership>,
         tokens: Vec<TokenEntry>,
         access_keys: Vec<AccessKeyEntry>,
     ) -> Self {
-        let mut principals: HashMap<_, _> = principals.into_iter().map(|entry| (entry.principal.clone(), entry)).collect();
-        for grant in grants {
-            if let Some(entry) = principals.get_mut(&grant.principal) {
-                entry.grants[grant.kind as usize].push(grant);
-            }
-        }
-        // The strongest role first: one grant more often decides for many questions.
-        for list in principals.values_mut().flat_map(|entry| &mut entry.grants) {
-            list.sort_by(|a, b| b.role.cmp(&a.role).then_with(|| a.id.cmp(&b.id)));
-        }
+        let principals = index(principals, grants, members);
         let tokens: Vec<_> = tokens.into_iter().map(Arc::new).collect();
         Self {
             version,
@@ -130,7 +153,16 @@ impl Snapshot {
 
     /// In no order.
     pub fn grants(&self) -> impl Iterator<Item = &Grant> {
-        self.principals.values().flat_map(PrincipalEntry::grants)
+        self.principals.values().flat_map(PrincipalEntry::own_grants)
+    }
+
+    /// In no order.
+    pub fn memberships(&self) -> impl Iterator<Item = Membership> {
+        let of_team = |team: &PrincipalEntry| {
+            let team_of = team.principal.clone();
+            team.members.clone().into_iter().map(move |member| Membership { team: team_of.clone(), member })
+        };
+        self.principals.values().flat_map(of_team)
     }
 
     pub fn grant(&self, id: &str) -> Option<&Grant> {
@@ -164,8 +196,10 @@ impl Snapshot {
         self.tokens.get(hash).map(AsRef::as_ref)
     }
 
+    /// Teams have no credentials, so that none of them can ever be a caller.
     fn enabled(&self, principal: &Principal) -> Result<&PrincipalEntry, Stale> {
-        self.principals.get(principal).filter(|entry| !entry.disabled).ok_or(Stale::Gone)
+        let entry = self.principals.get(principal).filter(|entry| !entry.disabled);
+        entry.filter(|entry| entry.principal.kind != PrincipalKind::Team).ok_or(Stale::Gone)
     }
 
     /// The caller that `token` stands for, when it still stands.
@@ -175,13 +209,13 @@ impl Snapshot {
             return Err(Stale::Expired);
         }
         let credential = Credential::Token { id: token.id.clone() };
-        Ok(Caller { principal: token.principal.clone(), credential, scope: token.scope.clone() })
+        Ok(Caller { principal: token.principal.clone(), credential, scope: token.scope.clone(), address: None })
     }
 
     pub(crate) fn caller_of_access_key(&self, key: &AccessKeyEntry) -> Result<Caller, Stale> {
         self.enabled(&key.principal)?;
         let credential = Credential::AccessKey { id: key.id.clone() };
-        Ok(Caller { principal: key.principal.clone(), credential, scope: None })
+        Ok(Caller::new(key.principal.clone(), credential))
     }
 
     /// The stored hash of an enabled principal that has a password.
@@ -192,7 +226,37 @@ impl Snapshot {
 
 impl PrincipalEntry {
     fn holds_server_admin(&self) -> bool {
-        self.principal.kind == model::access::PrincipalKind::User
-            && self.grants_on(ResourceKind::Server).iter().any(|grant| grant.role == Role::Admin && grant.pattern.matches("berth"))
+        self.principal.kind == PrincipalKind::User
+            && self.grants_on(ResourceKind::Server).any(|grant| grant.role == Role::Admin && grant.pattern.matches("berth"))
     }
+}
+
+/// Principals by name, each with its grants, its teams and their grants.
+fn index(principals: Vec<PrincipalEntry>, grants: Vec<Grant>, members: Vec<Membership>) -> HashMap<Principal, PrincipalEntry> {
+    let mut sets: HashMap<Principal, GrantSet> = HashMap::new();
+    for grant in grants {
+        sets.entry(grant.principal.clone()).or_default().0[grant.kind as usize].push(grant);
+    }
+    for list in sets.values_mut().flat_map(|set| &mut set.0) {
+        list.sort_by(|a, b| b.role.cmp(&a.role).then_with(|| a.id.cmp(&b.id)));
+    }
+    let sets: HashMap<_, _> = sets.into_iter().map(|(principal, set)| (principal, Arc::new(set))).collect();
+    let set_of = |principal: &Principal| sets.get(principal).cloned().unwrap_or_default();
+    let mut entries: HashMap<_, _> = principals
+        .into_iter()
+        .map(|entry| (entry.principal.clone(), PrincipalEntry { grants: set_of(&entry.principal), ..entry }))
+        .collect();
+    for Membership { team, member } in members {
+        if !entries.contains_key(&team) || !entries.contains_key(&member) {
+            continue;
+        }
+        let of_team = set_of(&team);
+        entries.entry(member.clone()).and_modify(|entry| entry.teams.push((team.clone(), of_team)));
+        entries.entry(team).and_modify(|entry| entry.members.push(member));
+    }
+    for entry in entries.values_mut() {
+        entry.teams.sort_by(|a, b| a.0.cmp(&b.0));
+        entry.members.sort();
+    }
+    entries
 }

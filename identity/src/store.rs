@@ -5,7 +5,9 @@ pub(crate) mod authorities;
 pub(crate) mod certificates;
 pub(crate) mod grants;
 pub(crate) mod join_tokens;
+pub(crate) mod last_pulls;
 pub(crate) mod principals;
+pub(crate) mod team_members;
 pub(crate) mod tokens;
 pub(crate) mod version;
 
@@ -23,10 +25,11 @@ pub(crate) async fn load(db: &Db) -> Result<Snapshot, DbError> {
         let version = version::current(&mut tx).await?;
         let principals = principals::all(&mut tx).await?;
         let grants = grants::all(&mut tx).await?;
+        let members = team_members::all(&mut tx).await?;
         let tokens = tokens::all(&mut tx).await?;
         let access_keys = access_keys::all(&mut tx).await?;
         if version::current(&mut tx).await? == version {
-            return Ok(Snapshot::new(version, principals, grants, tokens, access_keys));
+            return Ok(Snapshot::new(version, principals, grants, members, tokens, access_keys));
         }
     }
     Err(DbError::Conflict)

@@ -4,6 +4,7 @@ mod authentication;
 mod authority;
 mod http;
 mod operations;
+mod teams;
 
 use crate::operations::grants::{self, Made, Wish};
 use crate::operations::{principals, tokens};
@@ -52,7 +53,7 @@ async fn fixture(db: Db) -> Fixture {
     let identity = open(&db, &folder, &clock).await.unwrap();
     let given = BootstrapAdmin { password: Some("first password".into()), ..BootstrapAdmin::default() };
     let first = bootstrap(&identity, given).await.unwrap().unwrap();
-    let admin = Caller { principal: "user:admin".parse().unwrap(), credential: Credential::Password, scope: None };
+    let admin = Caller::new("user:admin".parse().unwrap(), Credential::Password);
     Fixture { identity, clock, admin, first, db, folder }
 }
 
@@ -71,13 +72,13 @@ impl Fixture {
     pub async fn principal(&self, text: &str) -> Caller {
         let principal: Principal = text.parse().unwrap();
         principals::create(&self.identity, &self.admin, &principal, None).await.unwrap();
-        Caller { principal, credential: Credential::Password, scope: None }
+        Caller::new(principal, Credential::Password)
     }
 
     pub async fn user_with_password(&self, name: &str, password: &str) -> Caller {
         let principal: Principal = format!("user:{name}").parse().unwrap();
         principals::create(&self.identity, &self.admin, &principal, Some(password)).await.unwrap();
-        Caller { principal, credential: Credential::Password, scope: None }
+        Caller::new(principal, Credential::Password)
     }
 
     pub async fn grant(&self, caller: &Caller, role: Role, on: &str) -> Grant {

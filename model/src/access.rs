@@ -1,13 +1,13 @@
 //! Who may do what on which names: principals, roles, resources, patterns and grants.
 //!
 //! A grant is `principal × role × pattern` on one kind of resource. Grants only allow; they add up; nothing is allowed by default;
-//! there is no order and no precedence. The decision itself is `identity::decide`.
+//! there is no order and no precedence. What a team is granted, its members have. The decision itself is `identity::decide`.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// Longest name of a user or robot, in bytes.
+/// Longest name of a user, robot or team, in bytes.
 pub const PRINCIPAL_NAME_BYTES_MAX: usize = 64;
 /// Longest grant pattern, in bytes.
 pub const PATTERN_BYTES_MAX: usize = 255;
@@ -16,7 +16,7 @@ pub const PATTERN_BYTES_MAX: usize = 255;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AccessError {
     #[error(
-        "`{0}` is not a principal: write user:NAME or robot:NAME (letters, digits, `.`, `_`, `+`, `-`; at most {PRINCIPAL_NAME_BYTES_MAX})"
+        "`{0}` is not a principal: write user:NAME, robot:NAME or team:NAME (letters, digits, `.`, `_`, `+`, `-`; at most {PRINCIPAL_NAME_BYTES_MAX})"
     )]
     Principal(String),
     #[error(
@@ -35,7 +35,7 @@ pub enum AccessError {
     Pattern(String),
 }
 
-/// Somebody who can be granted something. Written `user:alice` or `robot:ci`.
+/// Somebody who can be granted something. Written `user:alice`, `robot:ci` or `team:backend`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Principal {
@@ -43,11 +43,12 @@ pub struct Principal {
     pub name: String,
 }
 
-/// A person or a machine.
+/// A person, a machine, or a team of them. Teams are granted things and never act themselves; they do not nest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PrincipalKind {
     User,
     Robot,
+    Team,
 }
 
 impl PrincipalKind {
@@ -55,6 +56,7 @@ impl PrincipalKind {
         match self {
             Self::User => "user",
             Self::Robot => "robot",
+            Self::Team => "team",
         }
     }
 }
@@ -74,6 +76,7 @@ impl FromStr for Principal {
         let kind = match kind {
             "user" => PrincipalKind::User,
             "robot" => PrincipalKind::Robot,
+            "team" => PrincipalKind::Team,
             _ => return Err(refuse()),
         };
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._+-".contains(&b);
@@ -300,7 +303,7 @@ impl Pattern {
 }
 
 /// Matches one component against a pattern in which `*` stands for any run of characters. Linear with one backtrack point.
-fn glob_component(pattern: &[u8], text: &[u8]) -> bool {
+pub(crate) fn glob_component(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
     while t < text.len() {
@@ -331,6 +334,13 @@ pub struct Grant {
     pub pattern: Pattern,
     pub created_at: crate::Timestamp,
     pub created_by: String,
+}
+
+/// Somebody in a team.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Membership {
+    pub team: Principal,
+    pub member: Principal,
 }
 
 impl fmt::Display for Grant {
@@ -382,7 +392,7 @@ mod tests {
         for bad in ["", "/", "a//b", "**/a", "a/***", "a b", "a/**x"] {
             assert!(bad.parse::<Pattern>().is_err(), "{bad}");
         }
-        for bad in ["alice", "user:", "team:x", "user:a b", "user:-x", "user:a:b"] {
+        for bad in ["alice", "user:", "group:x", "user:a b", "user:-x", "user:a:b"] {
             assert!(bad.parse::<Principal>().is_err(), "{bad}");
         }
         assert!("robot:acme+ci".parse::<Principal>().is_ok());

@@ -10,6 +10,7 @@ pub mod ids;
 pub mod image;
 pub mod instance;
 pub mod name;
+pub mod repository;
 pub mod service;
 pub mod task;
 pub mod task_definition;

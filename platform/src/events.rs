@@ -117,6 +117,62 @@ pub async fn newest(tx: &mut Tx, kind: &str, limit: i64) -> Result<Vec<Event>, D
     rows.iter().map(event).collect()
 }
 
+/// A moment among events, or among pushes: those of one time are told apart by their sequence.
+pub type Moment = (Timestamp, i64);
+
+/// What somebody did, for the audit.
+#[derive(Debug, Clone, Default)]
+pub struct OfSomebody {
+    /// Exactly this one; anybody when absent.
+    pub principal: Option<String>,
+    /// The beginning of the kind; may be empty.
+    pub kind: String,
+    /// Exactly this one; any when absent.
+    pub subject: Option<String>,
+}
+
+/// Events of somebody after one moment and before another, the oldest first, at most `limit`.
+pub async fn later_of_somebody(tx: &mut Tx, of: &OfSomebody, after: Moment, before: Moment, limit: i64) -> Result<Vec<Event>, DbError> {
+    let rows = sqlx::query(
+        "select sequence, at, kind, principal, subject, message, detail from events where principal is not null \
+         and (at > $1 or (at = $1 and sequence > $2)) and (at < $3 or (at = $3 and sequence < $4)) and kind like $5 \
+         and ($6 = '' or principal = $6) and ($7 = '' or subject = $7) order by at, sequence limit $8",
+    );
+    somebody(tx, rows, of, after, before, limit).await
+}
+
+/// The same, the newest first.
+pub async fn earlier_of_somebody(tx: &mut Tx, of: &OfSomebody, after: Moment, before: Moment, limit: i64) -> Result<Vec<Event>, DbError> {
+    let rows = sqlx::query(
+        "select sequence, at, kind, principal, subject, message, detail from events where principal is not null \
+         and (at > $1 or (at = $1 and sequence > $2)) and (at < $3 or (at = $3 and sequence < $4)) and kind like $5 \
+         and ($6 = '' or principal = $6) and ($7 = '' or subject = $7) order by at desc, sequence desc limit $8",
+    );
+    somebody(tx, rows, of, after, before, limit).await
+}
+
+async fn somebody<'q>(
+    tx: &mut Tx,
+    rows: sqlx::query::Query<'q, sqlx::Any, sqlx::any::AnyArguments>,
+    of: &OfSomebody,
+    after: Moment,
+    before: Moment,
+    limit: i64,
+) -> Result<Vec<Event>, DbError> {
+    let rows = rows
+        .bind(after.0.as_micros())
+        .bind(after.1)
+        .bind(before.0.as_micros())
+        .bind(before.1)
+        .bind(beginning(&of.kind))
+        .bind(of.principal.clone().unwrap_or_default())
+        .bind(of.subject.clone().unwrap_or_default())
+        .bind(limit)
+        .fetch_all(tx)
+        .await?;
+    rows.iter().map(event).collect()
+}
+
 /// The sequence of the event that was committed last; 0 when there is none.
 pub async fn latest(tx: &mut Tx) -> Result<i64, DbError> {
     let row = sqlx::query("select value from counters where name = 'events'").fetch_one(tx).await?;

@@ -8,7 +8,7 @@ use axum::extract::ConnectInfo;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -25,6 +25,11 @@ pub const HEAD_SECS_MAX: u64 = 30;
 /// Certificate of the other side of a TLS connection, DER; an extension of each request on a listener with client certificates.
 #[derive(Debug, Clone)]
 pub struct PeerCertificate(pub rustls_pki_types::CertificateDer<'static>);
+
+/// Where the client of a request is, as far as its connection tells.
+pub fn client_address(extensions: &http::Extensions) -> Option<IpAddr> {
+    extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip().to_canonical())
+}
 
 /// Binds `address`. Done before anything else starts, so that a taken port is the first error.
 pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {

@@ -9,6 +9,7 @@ pub mod http;
 pub mod lifecycle;
 pub mod metrics;
 pub mod random;
+pub mod rate;
 pub mod settings;
 pub mod telemetry;
 pub mod wake;

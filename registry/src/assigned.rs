@@ -6,11 +6,14 @@ use crate::context::Context;
 use crate::error::RegistryError;
 use crate::handlers::respond_manifest;
 use crate::manifest::validate::Kind;
-use crate::store::manifests;
-use crate::{blob, manifest};
+use crate::store::{Sight, manifests};
+use crate::{audit, blob, manifest};
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
+use identity::audit::{Action, Content};
 use model::{Digest, Reference, RepositoryName};
+use std::net::IpAddr;
+use std::sync::Arc;
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +34,9 @@ pub struct AssignedRequest {
     pub method: Method,
     /// `Range` and conditions count.
     pub headers: HeaderMap,
+    /// Id of the container instance that asks, and where from.
+    pub instance: String,
+    pub address: Option<IpAddr>,
 }
 
 /// Serves assigned content; anything else is not found.
@@ -61,13 +67,23 @@ async fn is_reachable(ctx: &Context, request: &AssignedRequest) -> bool {
 async fn content(ctx: &Context, request: &AssignedRequest) -> Result<Response, RegistryError> {
     match request.kind {
         AssignedKind::Manifest => {
-            let served = manifest::get(ctx, &request.repository, &Reference::Digest(request.digest.clone())).await?;
-            Ok(respond_manifest(ctx, &served, &request.method, &request.headers))
+            let served = manifest::get(ctx, &request.repository, &Reference::Digest(request.digest.clone()), Sight::Granted).await?;
+            let response = respond_manifest(ctx, &served, &request.method, &request.headers);
+            sent(ctx, request, response.status(), Action::Pull, &served.content).await;
+            Ok(response)
         }
         AssignedKind::Blob => {
-            let served = blob::get(ctx, &request.repository, &request.digest).await?;
-            blob::send(ctx, &served, &request.method, &request.headers).await
+            let served = blob::get(ctx, &request.repository, &request.digest, Sight::Granted).await?;
+            let response = blob::send(ctx, &served, &request.method, &request.headers).await?;
+            sent(ctx, request, response.status(), Action::PullBlob, &served.content).await;
+            Ok(response)
         }
+    }
+}
+
+async fn sent(ctx: &Context, request: &AssignedRequest, status: StatusCode, action: Action, content: &Arc<Content>) {
+    if request.method == Method::GET && status.is_success() {
+        audit::sent_to_instance(ctx, &request.instance, request.address, action, content).await;
     }
 }
 

@@ -6,11 +6,17 @@
 use crate::context::RegistryConfig;
 use crate::error::RegistryError;
 use crate::route::Route;
+use crate::store::Sight;
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, header};
+use identity::audit::{Audit, Who};
 use identity::{AuthError, Identity, RegistryAction, RegistryCaller, Snapshot, decide};
 use model::RepositoryName;
 use model::access::{Resource, Role};
+use platform::events::NewEvent;
 use platform::exchange::Pusher;
+use platform::http::client_address;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// `service` of the token protocol.
@@ -25,11 +31,16 @@ pub struct Gate {
     scheme: &'static str,
 }
 
-/// An authenticated caller, and the grants of the moment.
+/// Who asks, and the grants of the moment.
 pub struct Access {
-    caller: Arc<RegistryCaller>,
+    /// None: nobody, who may pull what everybody may pull.
+    caller: Option<Arc<RegistryCaller>>,
     snapshot: Arc<Snapshot>,
+    address: Option<IpAddr>,
 }
+
+/// How nobody is called.
+const NOBODY: &str = "anonymous";
 
 /// What may be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,11 +57,27 @@ impl Gate {
         Self { identity, external_url, scheme: if config.tls { "https" } else { "http" } }
     }
 
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
     /// Who asks. Bad credentials are an error and never nobody.
-    pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Access, AuthError> {
-        let caller = self.identity.authenticate_registry(headers).await?;
+    pub async fn authenticate(&self, parts: &Parts) -> Result<Access, AuthError> {
+        let address = client_address(&parts.extensions);
+        let caller = self.identity.authenticate_registry(&parts.headers, address).await?;
         let snapshot = self.identity.snapshot().await?;
-        Ok(Access { caller, snapshot })
+        Ok(Access { caller: Some(caller), snapshot, address })
+    }
+
+    /// Somebody who showed no credentials at all.
+    pub async fn nobody(&self, parts: &Parts) -> Result<Access, RegistryError> {
+        let snapshot = self.identity.snapshot().await.map_err(|error| RegistryError::Unavailable(error.to_string()))?;
+        Ok(Access { caller: None, snapshot, address: client_address(&parts.extensions) })
+    }
+
+    /// Where what was done is written down.
+    pub fn audit(&self) -> &Audit {
+        self.identity.audit()
     }
 
     /// The answer to somebody who is not known.
@@ -59,6 +86,7 @@ impl Gate {
             AuthError::Missing => "authentication required",
             AuthError::Bad => "the credentials are not valid",
             AuthError::Expired => "the credentials have expired",
+            error @ AuthError::Later { .. } => return RegistryError::TooMany(error.to_string()),
             AuthError::Unavailable(reason) => return RegistryError::Unavailable(reason),
         };
         let error = (reason != "authentication required").then_some("invalid_token");
@@ -106,12 +134,11 @@ impl Gate {
 
 impl Access {
     pub fn verdict(&self, role: Role, resource: &Resource) -> Verdict {
-        if !decide(&self.snapshot, &self.caller.caller, role, resource).allowed {
-            Verdict::Denied
-        } else if self.caller.token_allows(&resource.name, action(role)) {
-            Verdict::Allowed
-        } else {
-            Verdict::TokenTooNarrow
+        match &self.caller {
+            Some(caller) if !decide(&self.snapshot, &caller.caller, role, resource).allowed => Verdict::Denied,
+            Some(caller) if caller.token_allows(&resource.name, action(role)) => Verdict::Allowed,
+            Some(_) => Verdict::TokenTooNarrow,
+            None => Verdict::Denied,
         }
     }
 
@@ -119,23 +146,62 @@ impl Access {
         self.verdict(role, &Resource::repository(repository.as_str())) == Verdict::Allowed
     }
 
+    /// What a read of `repository` may look at.
+    pub fn sight(&self, repository: &RepositoryName) -> Sight {
+        if self.allows(Role::Pull, repository) { Sight::Granted } else { Sight::PublicOnly }
+    }
+
+    /// Whether the caller holds `role` on `repository`, whatever a registry token was asked for: clients that push ask for `push` only.
+    pub fn holds(&self, role: Role, repository: &RepositoryName) -> bool {
+        let resource = Resource::repository(repository.as_str());
+        self.caller.as_ref().is_some_and(|caller| decide(&self.snapshot, &caller.caller, role, &resource).allowed)
+    }
+
     /// Whether the caller may see `repository` in a list. The token's scope is about the catalog then, not about each name.
     pub fn may_see(&self, repository: &RepositoryName) -> bool {
-        decide(&self.snapshot, &self.caller.caller, Role::Pull, &Resource::repository(repository.as_str())).allowed
+        self.holds(Role::Pull, repository)
     }
 
     pub fn token_allows_catalog(&self) -> bool {
-        self.caller.token_allows_catalog()
+        self.caller.as_ref().is_some_and(|caller| caller.token_allows_catalog())
     }
 
     pub fn principal(&self) -> String {
-        self.caller.caller.principal.to_string()
+        self.caller.as_ref().map_or_else(|| NOBODY.to_owned(), |caller| caller.caller.principal.to_string())
+    }
+
+    /// Who it was, for the audit.
+    pub fn who(&self) -> Who {
+        match &self.caller {
+            Some(caller) => Who::Caller(caller.clone()),
+            None => Who::Nobody { credential: "none" },
+        }
+    }
+
+    /// Where the request came from.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
+    /// An event about what the caller does to `repository`, for the transaction that does it.
+    pub fn event(&self, kind: &'static str, repository: &RepositoryName, message: String, detail: &serde_json::Value) -> NewEvent {
+        let mut detail = detail.clone();
+        detail["credential"] = self.caller.as_ref().map(|caller| caller.credential()).into();
+        if let Some(address) = self.address {
+            detail["address"] = address.to_string().into();
+        }
+        NewEvent { kind, principal: Some(self.principal()), subject: format!("repository:{repository}"), message, detail }
     }
 
     /// Who pushes, as push events record it.
     pub fn pusher(&self) -> Pusher {
-        let scope = self.caller.caller.scope.as_ref();
-        Pusher { principal: self.principal(), scope: scope.and_then(|rules| serde_json::to_string(rules).ok()) }
+        let scope = self.caller.as_ref().and_then(|caller| caller.caller.scope.as_ref());
+        Pusher {
+            principal: self.principal(),
+            scope: scope.and_then(|rules| serde_json::to_string(rules).ok()),
+            credential: self.caller.as_ref().map(|caller| caller.credential()),
+            address: self.address.map(|address| address.to_string()),
+        }
     }
 }
 

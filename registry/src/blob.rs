@@ -5,19 +5,24 @@
 pub mod buffers;
 mod stream;
 
+use crate::audit;
 use crate::auth::Access;
 use crate::context::Context;
 use crate::error::{self, RegistryError};
 use crate::manifest::CONTENT_DIGEST;
+use crate::quota;
 use crate::range::{self, Wanted};
 use crate::storage::StorageKey;
-use crate::store::{blobs, repositories};
+use crate::store::{Sight, blobs, repositories};
 use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use identity::audit::Content;
 use model::access::Role;
 use model::{Digest, RepositoryName};
 use platform::db::{DbError, Tx};
+use platform::events;
+use serde_json::json;
 use std::sync::Arc;
 
 /// Repositories looked at for a mount without `from`.
@@ -27,34 +32,39 @@ const MOUNT_SOURCES_MAX: i64 = 1000;
 pub struct Served {
     pub size: u64,
     pub key: StorageKey,
+    /// Whether everybody may pull it.
+    public: bool,
+    /// For the audit.
+    pub content: Arc<Content>,
     headers: HeaderMap,
 }
 
 impl Served {
-    fn new(digest: &Digest, linked: blobs::Linked) -> Self {
+    fn new(repository: &RepositoryName, digest: &Digest, linked: blobs::Linked) -> Self {
         let mut headers = HeaderMap::with_capacity(8);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         error::insert(&mut headers, CONTENT_DIGEST, digest.as_str());
         error::insert(&mut headers, header::ETAG, &format!("\"{digest}\""));
-        Self { size: linked.size, key: linked.key, headers }
+        let content = audit::blob(repository, digest);
+        Self { size: linked.size, key: linked.key, public: linked.public, content, headers }
     }
 }
 
-/// The blob as `repository` links it, from memory where that is current.
-pub async fn get(ctx: &Context, repository: &RepositoryName, digest: &Digest) -> Result<Arc<Served>, RegistryError> {
+/// The blob as `repository` links it, from memory where that is current and may be shown.
+pub async fn get(ctx: &Context, repository: &RepositoryName, digest: &Digest, sight: Sight) -> Result<Arc<Served>, RegistryError> {
     let path = path(repository, digest);
-    if let Some(served) = ctx.cached_blob(repository.as_str(), &path) {
+    if let Some(served) = ctx.cached_blob(repository.as_str(), &path).filter(|served| sight == Sight::Granted || served.public) {
         return Ok(served);
     }
     let ticket = ctx.blobs.ticket(repository.as_str());
     let linked = {
         let mut connection = ctx.db.read().await?;
-        blobs::linked(&mut connection, repository, digest).await?
+        blobs::linked(&mut connection, repository, digest, sight).await?
     };
     let linked = linked.ok_or_else(|| RegistryError::BlobUnknown { repository: repository.clone(), digest: digest.to_string() })?;
-    let served = Arc::new(Served::new(digest, linked));
+    let served = Arc::new(Served::new(repository, digest, linked));
     if ctx.exclusive {
         ctx.blobs.put(repository.as_str(), path, &served, 512, ticket);
     }
@@ -115,14 +125,18 @@ pub async fn mount(
     digest: &Digest,
     from: Option<&RepositoryName>,
 ) -> Result<bool, RegistryError> {
-    let candidates = match from {
+    let source = match from {
         Some(source) => {
-            let linked = blobs::linked(&mut *ctx.db.read().await?, source, digest).await?;
-            linked.map(|_| source.clone()).into_iter().collect()
+            let linked = blobs::linked(&mut *ctx.db.read().await?, source, digest, access.sight(source)).await?;
+            linked.map(|_| source.clone())
         }
-        None => blobs::repositories_with(&mut *ctx.db.read().await?, digest, "", MOUNT_SOURCES_MAX).await?,
+        None => {
+            let candidates = blobs::repositories_with(&mut *ctx.db.read().await?, digest, "", MOUNT_SOURCES_MAX).await?;
+            candidates.into_iter().find(|source| access.allows(Role::Pull, source))
+        }
     };
-    let Some(source) = candidates.into_iter().find(|source| access.allows(Role::Pull, source)) else { return Ok(false) };
+    let Some(source) = source else { return Ok(false) };
+    let sight = access.sight(&source);
     let (now, target, digest, principal) = (ctx.clock.now(), target.clone(), digest.clone(), access.principal());
     let mounted = ctx
         .db
@@ -130,12 +144,11 @@ pub async fn mount(
             let (source, target, digest, principal) = (source.clone(), target.clone(), digest.clone(), principal.clone());
             Box::pin(async move {
                 // Looked at again where it counts: the source may have let go of it meanwhile.
-                if blobs::linked(tx, &source, &digest).await?.is_none() {
-                    return Ok::<_, DbError>(false);
-                }
-                let (id, _) = repositories::ensure(tx, now, &target, &principal).await?;
+                let Some(linked) = blobs::linked(tx, &source, &digest, sight).await? else { return Ok::<_, RegistryError>(false) };
+                let repository = repositories::ensure(tx, now, &target, &principal).await?;
+                quota::require_for_blob(tx, &target, &repository, &digest, linked.size).await?;
                 blobs::touch(tx, now, &digest).await?;
-                blobs::link(tx, now, id, &digest).await?;
+                blobs::link(tx, now, repository.id, &digest).await?;
                 Ok(true)
             })
         })
@@ -147,15 +160,22 @@ pub async fn mount(
 }
 
 /// Takes a blob out of a repository (DEL-4); other repositories keep it, and its bytes stay for the garbage collector.
-pub async fn delete(ctx: &Arc<Context>, repository: &RepositoryName, digest: &Digest) -> Result<(), RegistryError> {
+pub async fn delete(ctx: &Arc<Context>, by: &Access, repository: &RepositoryName, digest: &Digest) -> Result<(), RegistryError> {
+    let event = by.event("blob.deleted", repository, format!("blob {digest} deleted"), &json!({ "digest": digest }));
     let (ctx, repository, digest) = (ctx.clone(), repository.clone(), digest.clone());
     let task = tokio::spawn(async move {
-        let target = (repository.clone(), digest.clone());
+        let (target, now) = ((repository.clone(), digest.clone()), ctx.clock.now());
         let found = ctx
             .db
             .write(move |tx| {
-                let (repository, digest) = target.clone();
-                Box::pin(async move { unlink(tx, &repository, &digest).await })
+                let ((repository, digest), event) = (target.clone(), event.clone());
+                Box::pin(async move {
+                    let found = unlink(tx, &repository, &digest).await?;
+                    if found {
+                        events::append(tx, now, event).await?;
+                    }
+                    Ok::<_, DbError>(found)
+                })
             })
             .await?;
         ctx.blobs.forget_path(&repository, &path(&repository, &digest));
@@ -165,8 +185,8 @@ pub async fn delete(ctx: &Arc<Context>, repository: &RepositoryName, digest: &Di
 }
 
 async fn unlink(tx: &mut Tx, repository: &RepositoryName, digest: &Digest) -> Result<bool, DbError> {
-    match repositories::id(tx, repository).await? {
-        Some(id) => blobs::unlink(tx, id, digest).await,
+    match repositories::standing(tx, repository).await? {
+        Some(standing) => blobs::unlink(tx, standing.id, digest).await,
         None => Ok(false),
     }
 }

@@ -6,6 +6,7 @@ use crate::blob::buffers::Buffers;
 use crate::cache::Cache;
 use crate::manifest::Served as ServedManifest;
 use crate::metrics::Metrics;
+use crate::settings::Current;
 use crate::storage::Storage;
 use crate::upload::sessions::Sessions;
 use model::Clock;
@@ -50,6 +51,8 @@ pub struct Context {
     pub manifests: Cache<ServedManifest>,
     pub blobs: Cache<ServedBlob>,
     pub sessions: Sessions,
+    /// Settings of repositories.
+    pub settings: Current,
     pub buffers: Arc<Buffers>,
     /// Uploads being received.
     pub receiving: Arc<AtomicUsize>,

@@ -1,12 +1,13 @@
 //! What can go wrong in the registry, and how each of it looks on the wire: the one place where OCI error codes (ERR-1..4) and
 //! statuses are chosen. Internal text is logged here and never sent.
 
-use crate::route::{Route, RouteError};
+use crate::route::RouteError;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Method, StatusCode, header};
 use model::access::Role;
-use model::{Digest, RepositoryName};
+use model::repository::OverQuota;
+use model::{Digest, RepositoryName, Tag};
 use platform::db::{DbError, WriteError};
 use serde_json::json;
 
@@ -55,6 +56,12 @@ pub enum RegistryError {
     ManifestInvalid(String),
     #[error("{0}")]
     TagInvalid(String),
+    #[error("tag {tag} of repository {repository} is immutable: it can neither be moved nor deleted")]
+    TagImmutable { repository: RepositoryName, tag: Tag },
+    #[error("repository {repository} may hold {} bytes and holds {}: this does not fit", over.quota_bytes, over.used_bytes)]
+    QuotaExceeded { repository: RepositoryName, over: OverQuota },
+    #[error("{0}")]
+    SettingsInvalid(String),
     #[error("more than {0} tags in one request")]
     TooManyTags(usize),
     #[error("the tag is not as the condition wants it")]
@@ -107,7 +114,7 @@ impl RegistryError {
     fn status(&self) -> StatusCode {
         match self {
             Self::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
-            Self::Denied { .. } => StatusCode::FORBIDDEN,
+            Self::Denied { .. } | Self::QuotaExceeded { .. } => StatusCode::FORBIDDEN,
             Self::PathUnknown | Self::NameUnknown(_) | Self::ManifestUnknown { .. } | Self::BlobUnknown { .. } | Self::UploadUnknown(_) => {
                 StatusCode::NOT_FOUND
             }
@@ -127,6 +134,9 @@ impl RegistryError {
             | Self::ReferencesMissing(_)
             | Self::ManifestInvalid(_)
             | Self::TagInvalid(_)
+            // ECR's status for it, and one of the two that DEL-1 allows for deletes that are not done.
+            | Self::TagImmutable { .. }
+            | Self::SettingsInvalid(_)
             | Self::PageInvalid(_) => StatusCode::BAD_REQUEST,
             Self::Unavailable(_) | Self::Db(DbError::Unavailable(_) | DbError::Conflict) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Io { source, .. } if is_full(source) => StatusCode::INSUFFICIENT_STORAGE,
@@ -137,7 +147,7 @@ impl RegistryError {
     fn code(&self) -> &'static str {
         match self {
             Self::Unauthorized { .. } => "UNAUTHORIZED",
-            Self::Denied { .. } => "DENIED",
+            Self::Denied { .. } | Self::QuotaExceeded { .. } => "DENIED",
             Self::NameInvalid(_) | Self::RepositoryExists(_) => "NAME_INVALID",
             Self::PathUnknown | Self::NameUnknown(_) => "NAME_UNKNOWN",
             Self::ManifestUnknown { .. } => "MANIFEST_UNKNOWN",
@@ -148,9 +158,9 @@ impl RegistryError {
             Self::SizeInvalid(_) | Self::TooLarge(_) => "SIZE_INVALID",
             Self::ReferencesMissing(_) => "MANIFEST_BLOB_UNKNOWN",
             Self::ManifestInvalid(_) | Self::PreconditionFailed => "MANIFEST_INVALID",
-            Self::TagInvalid(_) | Self::TooManyTags(_) => "TAG_INVALID",
+            Self::TagInvalid(_) | Self::TooManyTags(_) | Self::TagImmutable { .. } => "TAG_INVALID",
             Self::PageInvalid(_) => "PAGINATION_NUMBER_INVALID",
-            Self::Unsupported { .. } => "UNSUPPORTED",
+            Self::Unsupported { .. } | Self::SettingsInvalid(_) => "UNSUPPORTED",
             Self::TooMany(_) => "TOOMANYREQUESTS",
             Self::Unavailable(_) | Self::Db(_) | Self::Io { .. } | Self::Internal(_) => "UNKNOWN",
         }
@@ -164,6 +174,10 @@ impl RegistryError {
             Self::NameUnknown(repository) | Self::UploadUnknown(repository) => json!({ "name": repository }),
             Self::ManifestUnknown { repository, reference } => json!({ "name": repository, "reference": reference }),
             Self::BlobUnknown { repository, digest } => json!({ "name": repository, "digest": digest }),
+            Self::TagImmutable { repository, tag } => json!({ "name": repository, "tag": tag }),
+            Self::QuotaExceeded { repository, over } => {
+                json!({ "name": repository, "quotaBytes": over.quota_bytes, "usedBytes": over.used_bytes })
+            }
             _ => serde_json::Value::Null,
         }
     }
@@ -230,14 +244,4 @@ impl IntoResponse for RegistryError {
         self.add_headers(response.headers_mut());
         response
     }
-}
-
-/// The refusal of a read that is not granted: word for word that of a thing which does not exist, so that names cannot be probed.
-pub fn unknown(route: &Route) -> Option<RegistryError> {
-    Some(match route {
-        Route::Tags(name) => RegistryError::NameUnknown(name.clone()),
-        Route::Manifest(name, reference) => RegistryError::ManifestUnknown { repository: name.clone(), reference: reference.to_string() },
-        Route::Blob(name, digest) => RegistryError::BlobUnknown { repository: name.clone(), digest: digest.to_string() },
-        _ => return None,
-    })
 }

@@ -5,19 +5,23 @@ mod lists;
 mod manifests;
 mod uploads;
 
+use crate::audit;
 use crate::auth::{self, Access, Verdict};
 use crate::context::Context;
-use crate::error::{self, RegistryError};
+use crate::error::RegistryError;
 use crate::manifest::{self, Served};
-use crate::route::{self, Route};
-use crate::{blob, query};
+use crate::route::{self, Route, RouteError};
+use crate::store::Sight;
+use crate::{blob, query, repository};
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode, header};
+use identity::AuthError;
+use identity::audit::{Action, Record};
 use model::RepositoryName;
-use model::access::Role;
+use model::access::{Resource, Role};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -50,11 +54,21 @@ async fn hot(ctx: &Context, parts: &Parts) -> Option<Response> {
     let path = parts.uri.path().strip_prefix("/v2/")?;
     let (name, _) = path.rsplit_once("/manifests/")?;
     let served = ctx.cached_manifest(name, path)?;
-    let access = ctx.gate.authenticate(&parts.headers).await.ok()?;
-    if access.verdict(Role::Pull, &served.resource) != Verdict::Allowed {
-        return None;
+    let access = match ctx.gate.authenticate(parts).await {
+        Ok(access) => Some(access).filter(|access| access.verdict(Role::Pull, &served.resource) == Verdict::Allowed)?,
+        Err(AuthError::Missing) if served.public => ctx.gate.nobody(parts).await.ok()?,
+        Err(_) => return None,
+    };
+    Some(send_manifest(ctx, &access, &served, parts).await)
+}
+
+/// Sends a manifest to somebody who may have it. Only what is sent is a pull: not a HEAD, not what the client has already.
+async fn send_manifest(ctx: &Context, access: &Access, served: &Served, parts: &Parts) -> Response {
+    let response = respond_manifest(ctx, served, &parts.method, &parts.headers);
+    if parts.method == Method::GET && response.status() == StatusCode::OK {
+        audit::done(ctx, access, Action::Pull, &served.content).await;
     }
-    Some(respond_manifest(ctx, &served, &parts.method, &parts.headers))
+    response
 }
 
 /// Sends a manifest exactly as it was pushed (PULL-1, PULL-2).
@@ -76,8 +90,10 @@ async fn dispatch(ctx: &Arc<Context>, parts: Parts, body: Body) -> Result<Respon
         Ok(route) => auth::scope_of_request(&parts.method, route),
         Err(error) => error.repository().map(|repository| auth::scope_of(repository, Role::Pull)),
     };
-    let access = match ctx.gate.authenticate(&parts.headers).await {
+    let access = match ctx.gate.authenticate(&parts).await {
         Ok(access) => access,
+        // Only who shows nothing is nobody. Whoever shows something that is not right is refused, also where nobody would be served.
+        Err(AuthError::Missing) if is_public_read(ctx, &parts.method, &route).await? => ctx.gate.nobody(&parts).await?,
         Err(error) => return Err(ctx.gate.refusal(error, &parts.headers, scope.as_deref())),
     };
     let route = match route {
@@ -86,51 +102,92 @@ async fn dispatch(ctx: &Arc<Context>, parts: Parts, body: Body) -> Result<Respon
         Err(error) => return Err(RegistryError::from_route(error, &parts.method)),
     };
     let call = Call { ctx, access, parts };
-    call.authorise(&route)?;
-    call.serve(route, body).await
+    let sight = match call.authorise(&route) {
+        Ok(sight) => sight,
+        Err(error) => {
+            record(ctx, call.denial(&route)).await;
+            return Err(error);
+        }
+    };
+    let denial = call.denial(&route);
+    let served = call.serve(route, sight, body).await;
+    if served.is_err() {
+        // A read that is not granted found nothing that everybody may see.
+        record(ctx, denial).await;
+    }
+    served
+}
+
+async fn record(ctx: &Context, record: Option<Record>) {
+    if let Some(record) = record {
+        ctx.gate.audit().record(record).await;
+    }
+}
+
+/// Whether this reads from a repository from which everybody may pull.
+async fn is_public_read(ctx: &Context, method: &Method, route: &Result<Route, RouteError>) -> Result<bool, RegistryError> {
+    match route {
+        Ok(route) if auth::role_of(method, route) == Role::Pull => match route.repository() {
+            Some(name) => repository::is_public(ctx, name).await,
+            None => Ok(false),
+        },
+        _ => Ok(false),
+    }
 }
 
 impl Call<'_> {
-    /// Whether the caller may do this here at all. A read that is not granted looks like a read of what does not exist.
-    fn authorise(&self, route: &Route) -> Result<(), RegistryError> {
-        let Some(repository) = route.repository() else { return Ok(()) };
+    /// Whether the caller may do this here at all. A read that is not granted goes on, and sees what everybody may see: so it is
+    /// answered as a read of what does not exist is, by the same statements.
+    fn authorise(&self, route: &Route) -> Result<Sight, RegistryError> {
+        let Some(repository) = route.repository() else { return Ok(Sight::Granted) };
         let role = auth::role_of(&self.parts.method, route);
-        let allowed = self.require(role, repository);
-        match allowed {
-            Err(RegistryError::Denied { .. }) if role == Role::Pull => {
-                Err(error::unknown(route).unwrap_or_else(|| denied(&self.access, role, repository)))
-            }
-            other => other,
+        match self.require(role, repository) {
+            Ok(()) => Ok(Sight::Granted),
+            Err(RegistryError::Denied { .. }) if role == Role::Pull => Ok(Sight::PublicOnly),
+            Err(error) => Err(error),
         }
+    }
+
+    /// What the audit says when this is refused because nothing grants it. Whoever asks with a token that is too narrow is not denied:
+    /// it asks again with another.
+    fn denial(&self, route: &Route) -> Option<Record> {
+        let role = auth::role_of(&self.parts.method, route);
+        let resource = Resource::repository(route.repository()?.as_str());
+        let denied = self.access.verdict(role, &resource) == Verdict::Denied;
+        denied.then(|| audit::denied(self.ctx, &self.access, &self.parts.method, route, &resource))
     }
 
     fn require(&self, role: Role, repository: &RepositoryName) -> Result<(), RegistryError> {
         self.ctx.gate.require(&self.access, role, repository, &self.parts.headers)
     }
 
-    async fn serve(self, route: Route, body: Body) -> Result<Response, RegistryError> {
+    async fn serve(self, route: Route, sight: Sight, body: Body) -> Result<Response, RegistryError> {
         let method = self.parts.method.clone();
         let is_read = matches!(method, Method::GET | Method::HEAD);
         match route {
             Route::Base if is_read => Ok(base()),
             Route::Catalog if is_read => self.catalog().await,
-            Route::Tags(repository) if is_read => self.tags(&repository).await,
-            Route::Referrers(repository, digest) if is_read => self.referrers(&repository, &digest).await,
+            Route::Tags(repository) if is_read => self.tags(&repository, sight).await,
+            Route::Referrers(repository, digest) if is_read => self.referrers(&repository, sight, &digest).await,
             Route::Manifest(repository, reference) => match method {
                 Method::GET | Method::HEAD => {
-                    let served = manifest::get(self.ctx, &repository, &reference).await?;
-                    Ok(respond_manifest(self.ctx, &served, &method, &self.parts.headers))
+                    let served = manifest::get(self.ctx, &repository, &reference, sight).await?;
+                    Ok(send_manifest(self.ctx, &self.access, &served, &self.parts).await)
                 }
                 Method::PUT => self.put_manifest(repository, reference, body).await,
-                Method::DELETE => manifest::delete(self.ctx, &repository, &reference).await.map(|()| accepted()),
+                Method::DELETE => manifest::delete(self.ctx, &self.access, &repository, &reference).await.map(|()| accepted()),
                 _ => Err(unsupported(method, "GET, HEAD, PUT, DELETE")),
             },
             Route::Blob(repository, digest) => match method {
                 Method::GET | Method::HEAD => {
-                    let served = blob::get(self.ctx, &repository, &digest).await?;
-                    blob::send(self.ctx, &served, &method, &self.parts.headers).await
+                    let served = blob::get(self.ctx, &repository, &digest, sight).await?;
+                    let response = blob::send(self.ctx, &served, &method, &self.parts.headers).await?;
+                    if method == Method::GET && response.status().is_success() {
+                        audit::done(self.ctx, &self.access, Action::PullBlob, &served.content).await;
+                    }
+                    Ok(response)
                 }
-                Method::DELETE => blob::delete(self.ctx, &repository, &digest).await.map(|()| accepted()),
+                Method::DELETE => blob::delete(self.ctx, &self.access, &repository, &digest).await.map(|()| accepted()),
                 _ => Err(unsupported(method, "GET, HEAD, DELETE")),
             },
             Route::Uploads(repository) => match method {
@@ -155,10 +212,6 @@ impl Call<'_> {
     fn header(&self, name: header::HeaderName) -> Option<&str> {
         self.parts.headers.get(name).and_then(|value| value.to_str().ok())
     }
-}
-
-fn denied(access: &Access, role: Role, repository: &RepositoryName) -> RegistryError {
-    RegistryError::Denied { principal: access.principal(), role, repository: repository.clone() }
 }
 
 fn unsupported(method: Method, allow: &'static str) -> RegistryError {

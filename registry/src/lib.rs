@@ -4,28 +4,35 @@
 //! [`resolve`], [`serve_assigned`], [`create_repository`] and [`list_repositories`]. Nothing here knows services or tasks.
 
 mod assigned;
+mod audit;
 mod auth;
 mod blob;
 mod cache;
 mod context;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod handlers;
 mod hash;
 mod listing;
 mod manifest;
 mod metrics;
 mod query;
+mod quota;
 mod range;
 mod repository;
 mod route;
+mod settings;
 mod storage;
 mod store;
 mod upload;
+mod v1;
 
 pub use assigned::{AssignedKind, AssignedRequest};
 pub use context::RegistryConfig;
 pub use error::RegistryError;
 pub use repository::{Filter, Repository};
+pub use settings::Change as SettingsChange;
 
 use auth::Gate;
 use axum::Router;
@@ -33,7 +40,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::any;
 use context::Context;
-use identity::Identity;
+use identity::{Caller, Identity, PublicPull};
 use model::access::Principal;
 use model::{Clock, Digest, Reference, RepositoryName};
 use platform::db::Db;
@@ -41,6 +48,7 @@ use platform::lifecycle::Lifecycle;
 use platform::wake::Wake;
 use std::sync::Arc;
 use std::time::Duration;
+use utoipa_axum::router::OpenApiRouter;
 
 /// Memory for hot manifests, and for where hot blobs are, in bytes.
 const MANIFEST_CACHE_BYTES: usize = 12 * 1024 * 1024;
@@ -58,9 +66,10 @@ impl Registry {
             .await
             .map_err(|_| RegistryError::Internal("the blob folder was not opened".into()))?
             .map_err(error::io("opening the blob folder"))?;
-        Ok(Self(Arc::new(Context {
-            gate: Gate::new(identity, &config),
+        let registry = Self(Arc::new(Context {
+            gate: Gate::new(identity.clone(), &config),
             exclusive: db.is_exclusive(),
+            settings: settings::Current::load(&db).await?,
             config,
             db,
             clock,
@@ -71,7 +80,24 @@ impl Registry {
             buffers: Arc::default(),
             receiving: Arc::default(),
             metrics: metrics::Metrics::default(),
-        })))
+        }));
+        identity.set_public_pull(registry.public_pull());
+        Ok(registry)
+    }
+
+    /// From which repositories everybody may pull; identity asks for it. A registry that is gone and a database that does not answer
+    /// say no.
+    fn public_pull(&self) -> PublicPull {
+        let registry = Arc::downgrade(&self.0);
+        Arc::new(move |name| {
+            let registry = registry.upgrade();
+            Box::pin(async move {
+                match registry {
+                    Some(ctx) => repository::is_public(&ctx, &name).await.unwrap_or(false),
+                    None => false,
+                }
+            })
+        })
     }
 
     /// `/v2` and everything below.
@@ -80,6 +106,11 @@ impl Registry {
             registry.handle(request).await
         }
         Router::new().route("/v2", any(v2)).route("/v2/", any(v2)).route("/v2/{*path}", any(v2)).with_state(self.clone())
+    }
+
+    /// `/api/v1/repositories`
+    pub fn v1_router(&self) -> OpenApiRouter {
+        v1::router(self.0.clone())
     }
 
     /// Answers one request whose path is `/v2` or below: what the router does, for a caller that has routed already.
@@ -131,6 +162,16 @@ pub async fn create_repository(
     tags: &str,
 ) -> Result<Repository, RegistryError> {
     repository::create(&registry.0, name, &principal.to_string(), tags).await
+}
+
+/// Changes the settings of a repository; none when there is no such one. Permissions are the caller's business.
+pub async fn change_settings(
+    registry: &Registry,
+    name: &RepositoryName,
+    caller: &Caller,
+    change: SettingsChange,
+) -> Result<Option<Repository>, RegistryError> {
+    settings::change(&registry.0, name, caller, change).await
 }
 
 /// Repositories by name, or all in byte order; at most `limit`. Permissions are the caller's business.

@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::error::RegistryError;
 use crate::query::Page;
 use crate::store::manifests::Referrer;
-use crate::store::{manifests, repositories, tags};
+use crate::store::{Sight, manifests, repositories, tags};
 use model::{Digest, RepositoryName};
 use serde_json::json;
 
@@ -25,9 +25,10 @@ pub struct Listed<T> {
 }
 
 /// Tags of a repository in byte order (TAG-1..6).
-pub async fn tags(ctx: &Context, repository: &RepositoryName, page: &Page) -> Result<Listed<String>, RegistryError> {
+pub async fn tags(ctx: &Context, repository: &RepositoryName, sight: Sight, page: &Page) -> Result<Listed<String>, RegistryError> {
     let mut connection = ctx.db.read().await?;
-    let id = repositories::id(&mut connection, repository).await?.ok_or_else(|| RegistryError::NameUnknown(repository.clone()))?;
+    let id = repositories::visible(&mut connection, repository, sight).await?;
+    let id = id.ok_or_else(|| RegistryError::NameUnknown(repository.clone()))?;
     if page.entries == 0 {
         return Ok(Listed { entries: Vec::new(), next: None });
     }
@@ -55,7 +56,7 @@ pub async fn catalog(ctx: &Context, access: &Access, page: &Page) -> Result<List
         for row in rows {
             scanned += 1;
             row.name.as_str().clone_into(&mut after);
-            if !access.may_see(&row.name) {
+            if !row.public && !access.may_see(&row.name) {
                 continue;
             }
             if listed.entries.len() == page.entries {
@@ -78,6 +79,7 @@ pub async fn catalog(ctx: &Context, access: &Access, page: &Page) -> Result<List
 pub async fn referrers(
     ctx: &Context,
     repository: &RepositoryName,
+    sight: Sight,
     subject: &Digest,
     artifact_types: &[String],
     page: &Page,
@@ -88,7 +90,7 @@ pub async fn referrers(
     let mut after = page.last.clone().unwrap_or_default();
     let (mut scanned, mut bytes) = (0, 0);
     loop {
-        let rows = manifests::referrers(&mut connection, repository, subject, &after, SCAN_ROWS).await?;
+        let rows = manifests::referrers(&mut connection, repository, sight, subject, &after, SCAN_ROWS).await?;
         let last = rows.len() < usize::try_from(SCAN_ROWS).unwrap_or(usize::MAX);
         for row in rows {
             let wanted = artifact_types.is_empty() || row.artifact_type.as_ref().is_some_and(|own| artifact_types.contains(own));

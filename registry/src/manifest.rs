@@ -5,20 +5,27 @@
 
 pub mod validate;
 
+use crate::audit;
 use crate::auth::Access;
 use crate::context::Context;
 use crate::error::{MISSING_NAMED_MAX, RegistryError};
 use crate::hash;
+use crate::quota;
 use crate::store::manifests::{NewManifest, Stored};
-use crate::store::{blobs, manifests, repositories, tags};
+use crate::store::repositories::Standing;
+use crate::store::{Sight, blobs, manifests, repositories, tags};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use model::access::Resource;
+use identity::audit::Content;
+use model::access::{Resource, Role};
 use model::name::Algorithm;
+use model::repository::{Sparse, TagRefusal};
 use model::{Digest, Reference, RepositoryName, Tag, Timestamp};
 use platform::db::{DbError, Tx};
+use platform::events::{self, NewEvent};
 use platform::exchange::{self, Pusher};
 use platform::failpoint;
+use serde_json::json;
 use std::sync::Arc;
 use validate::{Kind, Manifest};
 
@@ -29,8 +36,12 @@ pub const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-d
 pub struct Served {
     pub resource: Resource,
     pub digest: Digest,
+    /// Whether everybody may pull it.
+    pub public: bool,
     pub headers: HeaderMap,
     pub body: Bytes,
+    /// For the audit.
+    pub content: Arc<Content>,
 }
 
 /// What must hold of a tag for it to be moved (`If-Match`, `If-None-Match: *`).
@@ -46,6 +57,8 @@ pub enum Condition {
 pub struct Push {
     pub repository: RepositoryName,
     pub pusher: Pusher,
+    /// Whether who pushes holds `maintain` too, which some repositories want for moving a tag.
+    pub maintains: bool,
     pub tags: Vec<Tag>,
     pub condition: Condition,
     pub manifest: Arc<NewManifest>,
@@ -53,7 +66,8 @@ pub struct Push {
 }
 
 impl Served {
-    fn new(repository: &RepositoryName, stored: Stored) -> Self {
+    fn new(repository: &RepositoryName, reference: &Reference, stored: Stored) -> Self {
+        let content = audit::manifest(repository, reference, &stored.digest);
         let mut headers = HeaderMap::with_capacity(6);
         let text = |text: &str| HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""));
         headers.insert(header::CONTENT_TYPE, text(&stored.media_type));
@@ -61,27 +75,28 @@ impl Served {
         headers.insert(header::ETAG, text(&format!("\"{}\"", stored.digest)));
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(stored.body.len()));
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        Self { resource: Resource::repository(repository.as_str()), digest: stored.digest, headers, body: Bytes::from(stored.body) }
+        let (resource, body) = (Resource::repository(repository.as_str()), Bytes::from(stored.body));
+        Self { resource, digest: stored.digest, public: stored.public, headers, body, content }
     }
 }
 
-/// The manifest that `reference` names, from memory where that is current.
-pub async fn get(ctx: &Context, repository: &RepositoryName, reference: &Reference) -> Result<Arc<Served>, RegistryError> {
+/// The manifest that `reference` names, from memory where that is current and may be shown.
+pub async fn get(ctx: &Context, repository: &RepositoryName, reference: &Reference, sight: Sight) -> Result<Arc<Served>, RegistryError> {
     let path = path(repository, reference);
-    if let Some(served) = ctx.cached_manifest(repository.as_str(), &path) {
+    if let Some(served) = ctx.cached_manifest(repository.as_str(), &path).filter(|served| sight == Sight::Granted || served.public) {
         return Ok(served);
     }
     let ticket = ctx.manifests.ticket(repository.as_str());
     let found = {
         let mut connection = ctx.db.read().await?;
         match reference {
-            Reference::Tag(tag) => manifests::by_tag(&mut connection, repository, tag).await?,
-            Reference::Digest(digest) => manifests::by_digest(&mut connection, repository, digest).await?,
+            Reference::Tag(tag) => manifests::by_tag(&mut connection, repository, tag, sight).await?,
+            Reference::Digest(digest) => manifests::by_digest(&mut connection, repository, digest, sight).await?,
         }
     };
     let stored =
         found.ok_or_else(|| RegistryError::ManifestUnknown { repository: repository.clone(), reference: reference.to_string() })?;
-    let served = Arc::new(Served::new(repository, stored));
+    let served = Arc::new(Served::new(repository, reference, stored));
     if ctx.exclusive {
         ctx.manifests.put(repository.as_str(), path, &served, served.body.len(), ticket);
     }
@@ -90,7 +105,7 @@ pub async fn get(ctx: &Context, repository: &RepositoryName, reference: &Referen
 
 /// The digest that `reference` names, or none.
 pub async fn resolve(ctx: &Context, repository: &RepositoryName, reference: &Reference) -> Result<Option<Digest>, RegistryError> {
-    match get(ctx, repository, reference).await {
+    match get(ctx, repository, reference, Sight::Granted).await {
         Ok(served) => Ok(Some(served.digest.clone())),
         Err(RegistryError::ManifestUnknown { .. }) => Ok(None),
         Err(error) => Err(error),
@@ -124,6 +139,7 @@ pub fn check(
     Ok(Push {
         repository: repository.clone(),
         pusher: access.pusher(),
+        maintains: access.holds(Role::Maintain, repository),
         tags,
         condition: Condition::None,
         manifest: Arc::new(manifest),
@@ -158,27 +174,47 @@ pub async fn put(ctx: &Arc<Context>, push: Push) -> Result<(), RegistryError> {
 }
 
 async fn store(tx: &mut Tx, now: Timestamp, push: &Push) -> Result<(), RegistryError> {
-    let (repository_id, _) = repositories::ensure(tx, now, &push.repository, &push.pusher.principal).await?;
-    let missing = missing(tx, repository_id, push).await?;
-    if !missing.is_empty() {
-        return Err(RegistryError::ReferencesMissing(missing));
-    }
-    for tag in &push.tags {
-        let holds = match &push.condition {
-            Condition::None => true,
-            Condition::Absent => tags::get(tx, &push.repository, tag).await?.is_none(),
-            Condition::Is(digest) => tags::get(tx, &push.repository, tag).await?.as_ref() == Some(digest),
-        };
-        if !holds {
-            return Err(RegistryError::PreconditionFailed);
+    let repository = repositories::ensure(tx, now, &push.repository, &push.pusher.principal).await?;
+    if repository.settings.sparse == Sparse::Refuse {
+        let missing = missing(tx, repository.id, push).await?;
+        if !missing.is_empty() {
+            return Err(RegistryError::ReferencesMissing(missing));
         }
     }
-    manifests::insert(tx, now, repository_id, &push.manifest).await?;
     for tag in &push.tags {
-        tags::set(tx, now, repository_id, tag, &push.manifest.digest).await?;
+        may_set(tx, &repository, push, tag).await?;
+    }
+    if repository.settings.quota_bytes.is_some() && !manifests::exists(tx, repository.id, push.manifest.digest.as_str()).await? {
+        quota::require(tx, &push.repository, &repository, push.manifest.body.len() as u64).await?;
+    }
+    manifests::insert(tx, now, repository.id, &push.manifest).await?;
+    for tag in &push.tags {
+        tags::set(tx, now, repository.id, tag, &push.manifest.digest).await?;
         exchange::record_push(tx, now, &push.repository, tag, &push.manifest.digest, &push.pusher).await?;
     }
     Ok(())
+}
+
+/// Whether the client's condition and the repository's settings let the push set `tag`. Looked up only where that decides something.
+async fn may_set(tx: &mut Tx, repository: &Standing, push: &Push, tag: &Tag) -> Result<(), RegistryError> {
+    if push.condition == Condition::None && repository.settings.leaves_tags_free() {
+        return Ok(());
+    }
+    let standing = tags::get(tx, repository.id, tag).await?;
+    let holds = match &push.condition {
+        Condition::None => true,
+        Condition::Absent => standing.is_none(),
+        Condition::Is(digest) => standing.as_ref() == Some(digest),
+    };
+    if !holds {
+        return Err(RegistryError::PreconditionFailed);
+    }
+    repository.settings.may_set(tag, standing.as_ref(), &push.manifest.digest, push.maintains).map_err(|refusal| match refusal {
+        TagRefusal::Immutable => RegistryError::TagImmutable { repository: push.repository.clone(), tag: tag.clone() },
+        TagRefusal::NeedsMaintain => {
+            RegistryError::Denied { principal: push.pusher.principal.clone(), role: Role::Maintain, repository: push.repository.clone() }
+        }
+    })
 }
 
 /// References that are not in the repository, as many as an answer names. The subject need not exist (PUSH-MAN-5).
@@ -202,15 +238,22 @@ async fn missing(tx: &mut Tx, repository_id: i64, push: &Push) -> Result<Vec<Str
 }
 
 /// Deletes a tag, or a manifest with every tag on it (DEL-2, DEL-3).
-pub async fn delete(ctx: &Arc<Context>, repository: &RepositoryName, reference: &Reference) -> Result<(), RegistryError> {
+pub async fn delete(ctx: &Arc<Context>, by: &Access, repository: &RepositoryName, reference: &Reference) -> Result<(), RegistryError> {
+    let event = deleted(by, repository, reference);
     let (ctx, repository, reference) = (ctx.clone(), repository.clone(), reference.clone());
     let task = tokio::spawn(async move {
-        let target = (repository.clone(), reference.clone());
+        let (target, now) = ((repository.clone(), reference.clone()), ctx.clock.now());
         let found = ctx
             .db
             .write(move |tx| {
-                let (repository, reference) = target.clone();
-                Box::pin(async move { remove(tx, &repository, &reference).await })
+                let ((repository, reference), event) = (target.clone(), event.clone());
+                Box::pin(async move {
+                    let found = remove(tx, &repository, &reference).await?;
+                    if found {
+                        events::append(tx, now, event).await?;
+                    }
+                    Ok::<_, RegistryError>(found)
+                })
             })
             .await?;
         match &reference {
@@ -222,12 +265,30 @@ pub async fn delete(ctx: &Arc<Context>, repository: &RepositoryName, reference: 
     task.await.map_err(|_| RegistryError::Internal("a manifest delete did not end".into()))?
 }
 
-async fn remove(tx: &mut Tx, repository: &RepositoryName, reference: &Reference) -> Result<bool, DbError> {
-    let Some(id) = repositories::id(tx, repository).await? else { return Ok(false) };
+fn deleted(by: &Access, repository: &RepositoryName, reference: &Reference) -> NewEvent {
     match reference {
-        Reference::Tag(tag) => tags::delete(tx, id, tag).await,
-        Reference::Digest(digest) => manifests::delete(tx, id, digest).await,
+        Reference::Tag(tag) => by.event("tag.deleted", repository, format!("tag {tag} deleted"), &json!({ "tag": tag })),
+        Reference::Digest(digest) => {
+            by.event("manifest.deleted", repository, format!("manifest {digest} and its tags deleted"), &json!({ "digest": digest }))
+        }
     }
+}
+
+async fn remove(tx: &mut Tx, repository: &RepositoryName, reference: &Reference) -> Result<bool, RegistryError> {
+    let Some(Standing { id, settings }) = repositories::standing(tx, repository).await? else { return Ok(false) };
+    if !settings.leaves_tags_free() {
+        let tags = match reference {
+            Reference::Tag(tag) => tags::get(tx, id, tag).await?.map(|_| tag.clone()).into_iter().collect(),
+            Reference::Digest(digest) => tags::on(tx, id, digest).await?,
+        };
+        if let Some(tag) = tags.into_iter().find(|tag| settings.may_delete(tag).is_err()) {
+            return Err(RegistryError::TagImmutable { repository: repository.clone(), tag });
+        }
+    }
+    Ok(match reference {
+        Reference::Tag(tag) => tags::delete(tx, id, tag).await?,
+        Reference::Digest(digest) => manifests::delete(tx, id, digest).await?,
+    })
 }
 
 /// The key of a manifest in the cache: its path below `/v2/`.

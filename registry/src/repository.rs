@@ -2,6 +2,7 @@
 
 use crate::context::Context;
 use crate::error::RegistryError;
+use crate::store::Sight;
 use crate::store::repositories as store;
 pub use crate::store::repositories::Repository;
 use model::RepositoryName;
@@ -25,14 +26,27 @@ pub async fn create(ctx: &Context, name: &RepositoryName, principal: &str, tags:
         .write(move |tx| {
             let (name, created_by, tags) = (name.clone(), principal.clone(), tags.clone());
             Box::pin(async move {
-                if store::id(tx, &name).await?.is_some() {
+                if store::standing(tx, &name).await?.is_some() {
                     return Err(RegistryError::RepositoryExists(name));
                 }
-                let id = store::insert(tx, now, &name, &created_by, &tags).await?;
-                Ok(Repository { id, name, created_at: now, created_by, tags })
+                store::insert(tx, now, &name, &created_by, &tags).await?;
+                store::get(tx, &name).await?.ok_or_else(|| RegistryError::Internal("a new repository is not there".into()))
             })
         })
         .await
+}
+
+/// A repository and the bytes that it holds; permissions are the caller's business.
+pub async fn detail(ctx: &Context, name: &RepositoryName) -> Result<Option<(Repository, u64)>, RegistryError> {
+    let mut connection = ctx.db.read().await?;
+    let Some(repository) = store::get(&mut connection, name).await? else { return Ok(None) };
+    let used = store::used_bytes(&mut connection, repository.id).await?;
+    Ok(Some((repository, used)))
+}
+
+/// Whether everybody may pull from `name`.
+pub async fn is_public(ctx: &Context, name: &RepositoryName) -> Result<bool, RegistryError> {
+    Ok(store::visible(&mut *ctx.db.read().await?, name, Sight::PublicOnly).await?.is_some())
 }
 
 /// At most `limit` repositories; permissions are the caller's business.

@@ -9,6 +9,22 @@ pub mod uploads;
 
 use platform::db::DbError;
 
+/// What a read may look at. Who holds no grant runs the very statements of those who do, and finds what is not there: the answer and
+/// what it takes to give it are those of a name that nothing has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sight {
+    /// The repository, by a grant.
+    Granted,
+    /// The repository only when everybody may pull from it.
+    PublicOnly,
+}
+
+impl Sight {
+    fn as_bigint(self) -> i64 {
+        i64::from(self == Self::Granted)
+    }
+}
+
 /// The error of a column that holds what it must not.
 fn bad(table: &'static str, column: &'static str, value: &str) -> DbError {
     DbError::Inconsistent { table, column, value: value.chars().take(200).collect() }

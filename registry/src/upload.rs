@@ -14,13 +14,15 @@ mod writer;
 use crate::auth::Access;
 use crate::context::Context;
 use crate::error::{RegistryError, io};
+use crate::quota::Room;
 use crate::route::{Route, UploadId};
-use crate::store::uploads as store;
+use crate::storage::StorageKey;
+use crate::store::uploads::{self as store, StoredUpload};
 use axum::body::Body;
 use file::UploadFile;
 use model::name::Algorithm;
 use model::{Digest, RepositoryName};
-use receive::Ended;
+use receive::{Ended, Limit};
 use sessions::{Content, Held, Session};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -60,7 +62,9 @@ pub fn begin(
 
 fn fresh(ctx: &Context, access: &Access, repository: &RepositoryName, algorithm: Algorithm) -> Arc<Session> {
     let id = UploadId::from_random(platform::random::bits128());
-    Arc::new(Session::new(id, repository.clone(), access.principal(), algorithm, ctx.clock.now()))
+    let (key, created_at) = (StorageKey::of_upload(&id), ctx.clock.now());
+    let stored = StoredUpload { id, repository: repository.clone(), principal: access.principal(), key, created_at };
+    Arc::new(Session::new(stored, algorithm, ctx.sessions.pending(repository)))
 }
 
 /// The session `id`, if it is one of this repository and this principal; to everybody else it does not exist.
@@ -82,7 +86,8 @@ async fn recall(ctx: &Arc<Context>, id: &UploadId) -> Result<Option<Arc<Session>
     let Some(stored) = store::get(&mut *ctx.db.read().await?, id).await? else { return Ok(None) };
     let (storage, key) = (ctx.storage.clone(), stored.key.clone());
     let length = blocking(move || storage.len(&key).map_err(io("looking at an upload"))).await?;
-    Ok(Some(ctx.sessions.get_or_insert(Session::recalled(stored, length, ctx.clock.now()))))
+    let pending = ctx.sessions.pending(&stored.repository);
+    Ok(Some(ctx.sessions.get_or_insert(Session::recalled(stored, length, ctx.clock.now(), pending))))
 }
 
 /// A whole small body in memory, with the same patience as an upload.
@@ -182,14 +187,14 @@ async fn write(
         Err(error) => return Err((body, error)),
     };
     content.put_back(session, file.held());
-    let limit = match limit(ctx, session, file.length(), place.as_ref(), length) {
+    let limit = match limit(ctx, session, file.length(), place.as_ref(), length).await {
         Ok(limit) => limit,
         Err(error) => return Err((body, error)),
     };
     let before = file.held();
     // Until the file comes back its state is not known: whoever finds the session like this reads the file again.
     *content = Content::Unknown;
-    let received = receive::receive(ctx, session, file, body, limit, taken_over).await;
+    let received = receive::receive(ctx, session, file, body, &limit, taken_over).await;
     file = received.file.map_err(|error| (Body::empty(), error))?;
     let error = match received.ended {
         Ended::Complete if place.is_some_and(|place| place.end() - place.start() + 1 != received.bytes) => {
@@ -197,6 +202,7 @@ async fn write(
         }
         Ended::Complete => None,
         Ended::TooLarge => Some((true, RegistryError::TooLarge(ctx.config.blob_bytes_max))),
+        Ended::OverQuota => limit.room.map(|room| (true, room.refusal())),
         Ended::Broken => Some((false, RegistryError::UploadInvalid("the connection broke; what came is kept".into()))),
         Ended::TakenOver => Some((false, RegistryError::UploadInvalid("a newer request took this upload over".into()))),
         Ended::Stalled => Some((false, RegistryError::Stalled("nothing came for too long; what came before is kept".into()))),
@@ -212,14 +218,14 @@ async fn write(
     Err((received.rest, error))
 }
 
-/// Bytes the body may have, after its place and length were found to fit.
-fn limit(
+/// What the body may have, after its place and length were found to fit.
+async fn limit(
     ctx: &Context,
     session: &Session,
     held: u64,
     place: Option<&RangeInclusive<u64>>,
     length: Option<u64>,
-) -> Result<u64, RegistryError> {
+) -> Result<Limit, RegistryError> {
     if let Some(place) = place {
         if *place.start() != held {
             return Err(out_of_order(session, held));
@@ -229,11 +235,15 @@ fn limit(
             return Err(RegistryError::SizeInvalid(format!("Content-Range names {bytes} bytes, Content-Length does not")));
         }
     }
-    let limit = ctx.config.blob_bytes_max.saturating_sub(held);
-    if length.is_some_and(|length| length > limit) {
+    let bytes = ctx.config.blob_bytes_max.saturating_sub(held);
+    if length.is_some_and(|length| length > bytes) {
         return Err(RegistryError::TooLarge(ctx.config.blob_bytes_max));
     }
-    Ok(limit)
+    let room = if length == Some(0) { None } else { Room::of(ctx, &session.stored.repository, session.pending()).await? };
+    match room {
+        Some(room) if length.is_some_and(|length| !room.has(length)) => Err(room.refusal()),
+        room => Ok(Limit { bytes, room }),
+    }
 }
 
 fn out_of_order(session: &Session, held: u64) -> RegistryError {

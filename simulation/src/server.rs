@@ -208,12 +208,17 @@ fn config(epoch: i64) -> DeployerConfig {
 /// A registry with one repository, whose tag `kN` names the digest N.
 fn registry() -> RegistryFunctions {
     let resolve = |_, reference: Reference| async move { Ok(digest(&reference)) }.boxed();
-    let entry = || RepositoryEntry { name: REPOSITORY.parse().expect("a name"), created_at: START };
+    let entry = || RepositoryEntry {
+        name: REPOSITORY.parse().expect("a name"),
+        created_at: START,
+        settings: model::repository::RepositorySettings::default(),
+    };
     RegistryFunctions {
         resolve: Arc::new(resolve),
         serve_assigned: Arc::new(|_| async { axum::response::Response::new(Body::empty()) }.boxed()),
         create_repository: Arc::new(|_, _, _| async { Ok(None) }.boxed()),
         list_repositories: Arc::new(move |_, _, _| async move { Ok(vec![entry()]) }.boxed()),
+        set_tag_mutability: Arc::new(|_, _, _| async { Ok(None) }.boxed()),
     }
 }
 

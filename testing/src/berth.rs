@@ -1,8 +1,9 @@
 //! The binary under test.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 /// Path of the binary under test; without it, the one in the target folder beside the test's own program.
 pub const BINARY_VARIABLE: &str = "BERTH_BIN";
@@ -55,6 +56,19 @@ impl Cli {
     {
         let output = command(&self.home)?.args(arguments).output()?;
         Ok(CliOutput::from(output))
+    }
+
+    /// Logs in to the server at `url` by password, as a person on another machine does.
+    pub fn login(&self, url: &str, user: &str, password: &str) -> Result<()> {
+        let mut command = command(&self.home)?;
+        command.args(["login", url, "--user", user, "--password-stdin"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        child.stdin.take().context("its input")?.write_all(password.as_bytes())?;
+        let output = child.wait_with_output()?;
+        if !output.status.success() {
+            bail!("login as {user}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(())
     }
 
     /// Runs `berth ARGUMENTS`, which has to succeed, and gives its standard output.

@@ -3,9 +3,10 @@
 use super::describe::all_pages;
 use super::user::segment;
 use crate::failure::{Exit, Failure, Result};
-use crate::output::Rows;
+use crate::output::{self, Rows};
 use crate::session::Session;
 use api::v1::access::{AccessAnswer, AccessQuestion, Grant, NearReason, NewGrant, WhoCan};
+use api::v1::teams::{Preview, PreviewQuestion, WhatCan};
 use clap::{Args, Subcommand};
 use model::access::{Pattern, Principal, ResourceKind, Role};
 use std::str::FromStr;
@@ -17,7 +18,8 @@ pub enum AccessCommand {
 Examples:
   berth access grant user:alice push 'repository:acme/**'
   berth access grant robot:ci deploy service:default/web
-  berth access grant user:bob view 'cluster:**'
+  berth access grant team:backend view 'cluster:**'
+  berth access grant user:bob push 'repository:**' --dry-run      (who would gain what)
 
 Roles: repository: pull < push < maintain < admin. service, cluster, family: view < deploy < operate < admin. server: admin.
 Patterns: acme/web; acme/* (one component); acme/** (everything below); ** (all). Without a kind, a repository is meant.")]
@@ -37,6 +39,11 @@ Patterns: acme/web; acme/* (one component); acme/** (everything below); ** (all)
         #[arg(value_parser = parse_resource)]
         resource: String,
     },
+    /// What somebody can, through which grants and teams; yourself when nobody is named
+    #[command(
+        after_help = "Examples:\n  berth access what-can user:alice\n  berth access what-can team:backend --json\n  berth access what-can"
+    )]
+    WhatCan { principal: Option<Principal> },
     /// May this one do it? Exit code 0 when allowed, 4 when not
     #[command(
         after_help = "Examples:\n  berth access check pull acme/web\n  berth access check deploy service:default/web --principal robot:ci"
@@ -53,17 +60,20 @@ Patterns: acme/web; acme/* (one component); acme/** (everything below); ** (all)
 
 #[derive(Debug, Args)]
 pub struct GrantArgs {
-    /// user:NAME or robot:NAME
+    /// user:NAME, robot:NAME or team:NAME
     pub principal: Principal,
     pub role: Role,
     /// KIND:PATTERN
     #[arg(value_name = "ON")]
     pub on: On,
+    /// Only say who would gain what
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct RevokeArgs {
-    /// Id of the grant, or user:NAME or robot:NAME
+    /// Id of the grant, or user:NAME, robot:NAME or team:NAME
     #[arg(value_name = "ID|PRINCIPAL")]
     pub first: String,
     #[arg(requires = "on")]
@@ -71,6 +81,9 @@ pub struct RevokeArgs {
     /// KIND:PATTERN
     #[arg(value_name = "ON")]
     pub on: Option<On>,
+    /// Only say who would lose what
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -114,21 +127,24 @@ pub async fn run(session: &Session, command: AccessCommand) -> Result<u8> {
         AccessCommand::Revoke(args) => revoke(session, args).await?,
         AccessCommand::Ls(args) => list(session, &args).await?,
         AccessCommand::WhoCan { role, resource } => who_can(session, role, resource).await?,
+        AccessCommand::WhatCan { principal } => what_can(session, principal).await?,
         AccessCommand::Check { role, resource, principal } => return check(session, role, resource, principal).await,
     }
     Ok(0)
 }
 
 async fn grant(session: &Session, args: GrantArgs) -> Result<()> {
-    session.announce();
     let new = NewGrant { principal: args.principal, role: args.role, kind: args.on.kind, pattern: args.on.pattern };
+    if args.dry_run {
+        return preview(session, &PreviewQuestion { grant: vec![new], ..PreviewQuestion::default() }).await;
+    }
+    session.announce();
     let grant: Grant = session.v1.post("/api/v1/grants", &new).await?;
     session.out.done(&grant.id, &sentence(&grant), &grant);
     Ok(())
 }
 
 async fn revoke(session: &Session, args: RevokeArgs) -> Result<()> {
-    session.announce();
     let id = match (args.role, args.on) {
         (Some(role), Some(on)) => {
             let principal: Principal = args.first.parse().map_err(|error: model::access::AccessError| Failure::usage(error.to_string()))?;
@@ -136,6 +152,10 @@ async fn revoke(session: &Session, args: RevokeArgs) -> Result<()> {
         }
         _ => args.first,
     };
+    if args.dry_run {
+        return preview(session, &PreviewQuestion { revoke: vec![id], ..PreviewQuestion::default() }).await;
+    }
+    session.announce();
     session.v1.delete(&format!("/api/v1/grants/{}", segment(&id)?)).await?;
     session.out.done(&id, &format!("revoked {id}"), &serde_json::json!({ "revoked": id }));
     Ok(())
@@ -189,8 +209,42 @@ async fn who_can(session: &Session, role: Role, resource: String) -> Result<()> 
     for entry in &answer.principals {
         let who = if entry.disabled { format!("{} (disabled)", entry.principal) } else { entry.principal.to_string() };
         for grant in &entry.via {
-            let through = format!("{} {} on {}:{}", grant.id, grant.role, grant.kind, grant.pattern);
+            let team = if grant.principal == entry.principal { String::new() } else { format!("{} ", grant.principal) };
+            let through = format!("{} {team}{} on {}:{}", grant.id, grant.role, grant.kind, grant.pattern);
             rows.push(entry.principal.to_string(), vec![who.clone(), through, format!("{} {}", grant.created_by, grant.created_at)]);
+        }
+    }
+    session.out.list(&rows, &answer);
+    Ok(())
+}
+
+async fn what_can(session: &Session, principal: Option<Principal>) -> Result<()> {
+    let query: Vec<_> = principal.iter().map(|principal| ("principal", principal.to_string())).collect();
+    let answer: WhatCan = session.v1.get("/api/v1/access/what-can", &query).await?;
+    let mut rows = Rows::new(&["ROLE", "ON", "THROUGH", "GIVEN BY"], "nothing");
+    for grant in &answer.grants {
+        let through = if grant.principal == answer.principal { grant.id.clone() } else { format!("{} {}", grant.id, grant.principal) };
+        let given = format!("{} {}", grant.created_by, grant.created_at);
+        rows.push(&grant.id, vec![grant.role.to_string(), format!("{}:{}", grant.kind, grant.pattern), through, given]);
+    }
+    session.out.list(&rows, &answer);
+    if answer.disabled && !session.out.is_json() {
+        output::remark(&format!("{} is disabled: nothing of this holds until it is enabled", answer.principal));
+    }
+    Ok(())
+}
+
+/// Shows who would gain and who would lose; changes nothing.
+pub async fn preview(session: &Session, question: &PreviewQuestion) -> Result<()> {
+    let answer: Preview = session.v1.post("/api/v1/access/preview", question).await?;
+    let mut rows = Rows::new(&["WHO", "WOULD", "ROLE", "ON", "THROUGH", "OTHERWISE"], "nobody would gain or lose anything");
+    for (would, lines) in [("gain", &answer.gains), ("lose", &answer.loses)] {
+        for line in lines {
+            let through = if line.via.principal == line.principal { String::new() } else { line.via.principal.to_string() };
+            let otherwise = line.otherwise.map_or_else(|| "nothing".to_owned(), |role| role.to_string());
+            let on = format!("{}:{}", line.via.kind, line.via.pattern);
+            let cells = vec![line.principal.to_string(), would.to_owned(), line.via.role.to_string(), on, through, otherwise];
+            rows.push(line.principal.to_string(), cells);
         }
     }
     session.out.list(&rows, &answer);

@@ -3,9 +3,12 @@
 use super::addresses;
 use crate::failure::{Failure, Result};
 use clap::Args;
+use identity::audit::AuditConfig;
 use platform::db::DatabaseUrl;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Default public listener: loopback, so plain HTTP.
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:5000";
@@ -60,6 +63,18 @@ pub struct ServerArgs {
     /// Seconds to wait before tasks are replaced when most hosts of a cluster are lost at once; 0 never waits
     #[arg(long, env = "BERTH_BRAKE_SECS", value_name = "SECS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(..=86_400))]
     pub brake_secs: u64,
+    /// Days for which the audit keeps pulls; 0 keeps them for ever. Changes are always kept
+    #[arg(long, env = "BERTH_AUDIT_KEEP_DAYS", value_name = "DAYS", default_value_t = 90, value_parser = clap::value_parser!(u64).range(..=36_500))]
+    pub audit_keep_days: u64,
+    /// Most room for the pulls in the audit, in MiB; the oldest go first
+    #[arg(long, env = "BERTH_AUDIT_MAX_MIB", value_name = "MIB", default_value_t = 4096, value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
+    pub audit_max_mib: u64,
+    /// Requests of one user or robot in a second; 0 is no limit
+    #[arg(long, env = "BERTH_PRINCIPAL_REQUESTS", value_name = "N", default_value_t = 0)]
+    pub principal_requests: u32,
+    /// Requests from one address in a second; 0 is no limit
+    #[arg(long, env = "BERTH_ADDRESS_REQUESTS", value_name = "N", default_value_t = 0)]
+    pub address_requests: u32,
 }
 
 /// How the public listener is protected.
@@ -97,6 +112,10 @@ pub struct Config {
     pub healthy_after_secs: u64,
     pub lease_secs: u64,
     pub brake_secs: u64,
+    pub audit: AuditConfig,
+    /// Requests in a second of one principal, and of one address.
+    pub principal_requests: Option<NonZeroU32>,
+    pub address_requests: Option<NonZeroU32>,
 }
 
 impl Config {
@@ -132,6 +151,9 @@ impl Config {
             healthy_after_secs: args.healthy_after_secs,
             lease_secs: args.lease_secs,
             brake_secs: args.brake_secs,
+            audit: audit(args),
+            principal_requests: NonZeroU32::new(args.principal_requests),
+            address_requests: NonZeroU32::new(args.address_requests),
         })
     }
 
@@ -149,6 +171,14 @@ impl Config {
     /// Where an agent on this host reaches its listener.
     pub fn local_agent_url(&self) -> String {
         format!("https://{}", reachable(self.agent_listen))
+    }
+}
+
+fn audit(args: &ServerArgs) -> AuditConfig {
+    AuditConfig {
+        folder: args.data_dir.join("audit"),
+        keep: Some(args.audit_keep_days).filter(|days| *days > 0).map(|days| Duration::from_hours(days * 24)),
+        bytes_max: args.audit_max_mib * 1024 * 1024,
     }
 }
 

@@ -2,11 +2,12 @@
 
 use deployer::{RegistryFunctions, RepositoryEntry};
 use futures_util::FutureExt;
-use registry::{AssignedKind, AssignedRequest, Filter, Registry, RegistryError, Repository};
+use registry::{AssignedKind, AssignedRequest, Filter, Registry, RegistryError, Repository, SettingsChange};
 use std::sync::Arc;
 
 pub fn of(registry: &Registry) -> RegistryFunctions {
     let (resolving, serving, creating, listing) = (registry.clone(), registry.clone(), registry.clone(), registry.clone());
+    let changing = registry.clone();
     RegistryFunctions {
         resolve: Arc::new(move |repository, reference| {
             let registry = resolving.clone();
@@ -38,11 +39,21 @@ pub fn of(registry: &Registry) -> RegistryFunctions {
             }
             .boxed()
         }),
+        set_tag_mutability: Arc::new(move |name, caller, (tag_overwrite, tag_exceptions)| {
+            let registry = changing.clone();
+            let change =
+                SettingsChange { tag_overwrite: Some(tag_overwrite), tag_exceptions: Some(tag_exceptions), ..SettingsChange::default() };
+            async move {
+                let changed = registry::change_settings(&registry, &name, &caller, change).await;
+                changed.map(|repository| repository.map(entry)).map_err(|error| error.to_string())
+            }
+            .boxed()
+        }),
     }
 }
 
 fn entry(repository: Repository) -> RepositoryEntry {
-    RepositoryEntry { name: repository.name, created_at: repository.created_at }
+    RepositoryEntry { name: repository.name, created_at: repository.created_at, settings: repository.settings }
 }
 
 fn assigned(request: deployer::AssignedRequest) -> AssignedRequest {
@@ -53,5 +64,7 @@ fn assigned(request: deployer::AssignedRequest) -> AssignedRequest {
         digest: request.digest,
         method: request.method,
         headers: request.headers,
+        instance: request.instance.to_string(),
+        address: request.address,
     }
 }

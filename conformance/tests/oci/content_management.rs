@@ -5,6 +5,20 @@ use conformance::registry::{Registry, absent_digest, index_of, refused};
 use testing::images::{Blob, INDEX_TYPE, MANIFEST_TYPE};
 
 #[tokio::test]
+async fn del_1_a_delete_is_done_or_refused_as_switched_off() -> Result<()> {
+    let registry = Registry::start().await?;
+    let repository = registry.repository();
+    let image = repository.push_new("v1").await?;
+    for path in ["manifests/v1".to_owned(), format!("manifests/{}", image.digest()), format!("blobs/{}", image.layer.digest)] {
+        let answer = repository.delete(&path).await?;
+        ensure!(matches!(answer.status.as_u16(), 202 | 400 | 405), "{path}: {}", answer.status);
+        // Here they are switched on, unless a repository's settings keep a tag.
+        ensure!(answer.status == 202 || registry.server.is_none(), "{path}: {}", answer.text());
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn del_2_a_tag_goes_and_its_manifest_stays() -> Result<()> {
     let registry = Registry::start().await?;
     let repository = registry.repository();

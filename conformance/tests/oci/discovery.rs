@@ -207,3 +207,81 @@ async fn ref_7_a_filter_by_type_is_applied_and_says_so() -> Result<()> {
     ensure!(repository.get(&path).await?.expect(200)?.json()["manifests"] == json!([]));
     Ok(())
 }
+
+#[tokio::test]
+async fn ref_6_pages_hold_every_referrer_once() -> Result<()> {
+    // Parameters are not specified: who knows no `n` gives all at once.
+    let registry = Registry::start().await?;
+    let repository = registry.repository();
+    let subject = repository.push_new("v1").await?;
+    let mut expected = std::collections::BTreeSet::new();
+    for number in 0..7 {
+        let referrer = SmallImage::changed(|manifest| {
+            manifest["subject"] = subject.descriptor();
+            manifest["annotations"] = json!({"org.example.number": number.to_string()});
+        });
+        repository.push(referrer.digest(), &referrer).await?;
+        expected.insert(referrer.digest().to_owned());
+    }
+    let mut found = Vec::new();
+    let mut next = repository.path(&format!("referrers/{}?n=3", subject.digest()));
+    while !next.is_empty() {
+        let answer = registry.client.get(&next).await?.expect(200)?;
+        ensure!(answer.header("content-type") == INDEX_TYPE, "{:?}", answer.headers);
+        let entries = answer.json()["manifests"].as_array().cloned().unwrap_or_default();
+        found.extend(entries.iter().map(|entry| entry["digest"].as_str().unwrap_or_default().to_owned()));
+        next = next_link(answer.header("link"));
+    }
+    ensure!(found.len() == expected.len() && found.into_iter().collect::<std::collections::BTreeSet<_>>() == expected);
+    Ok(())
+}
+
+#[tokio::test]
+async fn ref_6_7_a_filter_holds_over_pages() -> Result<()> {
+    let registry = Registry::start().await?;
+    let repository = registry.repository();
+    let subject = repository.push_new("v1").await?;
+    for number in 0..6 {
+        let kind = if number % 2 == 0 { "application/vnd.example.even+json" } else { "application/vnd.example.odd+json" };
+        let referrer = SmallImage::changed(|manifest| {
+            manifest["subject"] = subject.descriptor();
+            manifest["artifactType"] = json!(kind);
+        });
+        repository.push(referrer.digest(), &referrer).await?;
+    }
+    // A raw `+` in a query stands for itself here, as media types are full of them; escaped it is the same.
+    for written in ["application/vnd.example.even+json", "application%2Fvnd.example.even%2Bjson"] {
+        let mut count = 0;
+        let mut next = repository.path(&format!("referrers/{}?n=2&artifactType={written}", subject.digest()));
+        while !next.is_empty() {
+            let answer = registry.client.get(&next).await?.expect(200)?;
+            ensure!(answer.header("oci-filters-applied") == "artifactType", "{:?}", answer.headers);
+            let entries = answer.json()["manifests"].as_array().cloned().unwrap_or_default();
+            ensure!(entries.iter().all(|entry| entry["artifactType"] == "application/vnd.example.even+json"), "{entries:?}");
+            count += entries.len();
+            next = next_link(answer.header("link"));
+        }
+        ensure!(count == 3, "{written}: {count}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn ref_8_10_a_fallback_tag_of_an_old_client_is_a_tag_and_lists_nothing_twice() -> Result<()> {
+    let registry = Registry::start().await?;
+    let repository = registry.repository();
+    let subject = repository.push_new("v1").await?;
+    let referrer = SmallImage::changed(|manifest| manifest["subject"] = subject.descriptor());
+    repository.push(referrer.digest(), &referrer).await?;
+    let fallback = subject.digest().replace(':', "-");
+    let index = conformance::registry::index_of(&[referrer.descriptor()]);
+    repository.put_manifest(&fallback, INDEX_TYPE, index.bytes.clone()).await?.expect(201)?;
+    ensure!(repository.get(&format!("manifests/{fallback}")).await?.expect(200)?.body == index.bytes);
+    let listed = repository.get(&format!("referrers/{}", subject.digest())).await?.expect(200)?.json();
+    ensure!(listed["manifests"].as_array().map(Vec::len) == Some(1) && entry(&listed, referrer.digest()).is_some(), "{listed}");
+    // sha512 is cut to 64 characters, which makes a legal tag.
+    let cut = format!("sha512-{}", "a".repeat(64));
+    repository.put_manifest(&cut, INDEX_TYPE, index.bytes.clone()).await?.expect(201)?;
+    ensure!(repository.tags().await?.contains(&cut), "{:?}", repository.tags().await?);
+    Ok(())
+}

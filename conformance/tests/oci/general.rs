@@ -5,10 +5,10 @@ use conformance::registry::{Registry, refused, strings};
 use testing::Credentials;
 
 #[tokio::test]
-async fn gen_4_ping_is_200() -> Result<()> {
+async fn gen_4_6_ping_is_200() -> Result<()> {
     let registry = Registry::start().await?;
     let answer = registry.client.get("/v2/").await?.expect(200)?;
-    // GEN-6: optional, but old clients look for it.
+    // Optional, but old clients look for it.
     ensure!(answer.header("docker-distribution-api-version") == "registry/2.0", "{:?}", answer.headers);
     Ok(())
 }

@@ -306,6 +306,31 @@ async fn push_tag_1_2_ten_tags_at_once_are_set_and_named() -> Result<()> {
 }
 
 #[tokio::test]
+async fn push_tag_2_too_many_tags_are_414_and_set_none() -> Result<()> {
+    let registry = Registry::start().await?;
+    let repository = registry.repository();
+    let image = repository.push_new("first").await?;
+    let query: Vec<String> = (0..500).map(|number| format!("tag=v{number}")).collect();
+    let path = format!("manifests/{}?{}", image.digest(), query.join("&"));
+    let answer = repository.send(Method::PUT, &path, &[("content-type", MANIFEST_TYPE)], image.manifest.bytes.clone()).await?;
+    ensure!(matches!(answer.status.as_u16(), 414 | 431), "{}", answer.status);
+    ensure!(repository.tags().await? == ["first"], "{:?}", repository.tags().await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn push_tag_3_a_tag_in_the_path_and_more_in_the_query_are_all_set() -> Result<()> {
+    // Spec silent.
+    let registry = Registry::start().await?;
+    let repository = registry.repository();
+    let image = repository.push_new("first").await?;
+    let headers = [("content-type", MANIFEST_TYPE)];
+    repository.send(Method::PUT, "manifests/a?tag=b&tag=a&tag=b", &headers, image.manifest.bytes.clone()).await?.expect(201)?;
+    ensure!(repository.tags().await? == ["a", "b", "first"], "{:?}", repository.tags().await?);
+    Ok(())
+}
+
+#[tokio::test]
 async fn push_tag_3_one_bad_tag_refuses_the_push_and_sets_none() -> Result<()> {
     // Spec silent; all or nothing.
     let registry = Registry::start().await?;

@@ -98,6 +98,20 @@ async fn name_4_tags_of_128_characters_work_and_others_are_refused() -> Result<(
 }
 
 #[tokio::test]
+async fn name_5_only_a_digest_has_a_colon() -> Result<()> {
+    let registry = Registry::start().await?;
+    let repository = registry.repository();
+    let image = repository.push_new("v1").await?;
+    for bad in ["v1:2", "latest:", ":v1", "sha256:v1"] {
+        let answer = repository.put_manifest(bad, MANIFEST_TYPE, image.manifest.bytes.clone()).await?;
+        ensure!(matches!(answer.status.as_u16(), 400 | 404), "{bad}: {}", answer.status);
+        ensure!(!repository.get(&format!("manifests/{bad}")).await?.status.is_success(), "{bad}");
+    }
+    ensure!(repository.tags().await? == ["v1"], "{:?}", repository.tags().await?);
+    Ok(())
+}
+
+#[tokio::test]
 async fn dig_1_2_malformed_digests_are_refused_wherever_they_stand() -> Result<()> {
     let registry = Registry::start().await?;
     let repository = registry.repository();
@@ -134,6 +148,71 @@ async fn dig_2_sha512_is_verified_and_answered_in_sha512() -> Result<()> {
     ensure!(pulled.body == bytes && pulled.header("docker-content-digest") == digest, "{:?}", pulled.headers);
     let location = repository.begin().await?;
     refused(&repository.close(&location, &digest, b"other bytes").await?, 400, "DIGEST_INVALID")
+}
+
+/// The sha512 digest of `bytes`.
+fn sha512(bytes: &[u8]) -> String {
+    use sha2::Digest;
+    format!("sha512:{}", hex::encode(sha2::Sha512::digest(bytes)))
+}
+
+#[tokio::test]
+async fn dig_2_every_style_of_push_takes_sha512_and_refuses_a_wrong_one() -> Result<()> {
+    let registry = Registry::start().await?;
+    let repository = registry.repository();
+    let new = || Blob::made_up(rand::random(), 5000).bytes;
+    let wrong = sha512(b"something else");
+    for right in [true, false] {
+        let (single, chunked, streamed) = (new(), new(), new());
+        let digest_of = |bytes: &[u8]| if right { sha512(bytes) } else { wrong.clone() };
+        let path = format!("blobs/uploads/?digest={}", digest_of(&single));
+        let mut answers = vec![repository.send(Method::POST, &path, &[OCTETS], single.clone()).await?];
+        let upload = repository.begin().await?;
+        repository.chunk(&upload, 0, &chunked[..2000]).await?.expect(202)?;
+        answers.push(repository.close(&upload, &digest_of(&chunked), &chunked[2000..]).await?);
+        let upload = repository.begin().await?;
+        registry.client.send(Method::PATCH, &upload, &[OCTETS], streamed.clone()).await?.expect(202)?;
+        answers.push(repository.close(&upload, &digest_of(&streamed), b"").await?);
+        for answer in answers {
+            if right {
+                answer.expect(201)?;
+            } else {
+                refused(&answer, 400, "DIGEST_INVALID")?;
+            }
+        }
+        for bytes in [single, chunked, streamed] {
+            let found = repository.get(&format!("blobs/{}", sha512(&bytes))).await?;
+            ensure!(if right { found.status == 200 && found.body == bytes } else { found.status == 404 }, "{right}: {}", found.status);
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn dig_4_the_same_bytes_under_two_algorithms_are_each_under_the_digest_asked_for() -> Result<()> {
+    let registry = Registry::start().await?;
+    let (repository, other) = (registry.repository(), registry.repository());
+    let blob = Blob::made_up(rand::random(), 3000);
+    let long = sha512(&blob.bytes);
+    repository.push_blob(&blob).await?;
+    ensure!(!repository.has_blob(&long).await?, "it was not pushed under sha512");
+    repository.close(&repository.begin().await?, &long, &blob.bytes).await?.expect(201)?;
+    other.post(&format!("blobs/uploads/?mount={long}&from={}", repository.name)).await?.expect(201)?;
+    for (repository, digest) in [(&repository, &blob.digest), (&repository, &long), (&other, &long)] {
+        let answer = repository.get(&format!("blobs/{digest}")).await?.expect(200)?;
+        ensure!(answer.body == blob.bytes && answer.header("docker-content-digest") == digest, "{:?}", answer.headers);
+    }
+    // One goes without the other.
+    repository.delete(&format!("blobs/{long}")).await?.expect(202)?;
+    ensure!(repository.has_blob(&blob.digest).await? && !repository.has_blob(&long).await? && other.has_blob(&long).await?);
+    // A document may mix them (DIG-3).
+    let image = repository.push_new("v1").await?;
+    let mut mixed: serde_json::Value = serde_json::from_slice(&image.manifest.bytes)?;
+    repository.close(&repository.begin().await?, &long, &blob.bytes).await?.expect(201)?;
+    mixed["layers"][0]["digest"] = long.clone().into();
+    mixed["layers"][0]["size"] = blob.bytes.len().into();
+    repository.put_manifest("mixed", MANIFEST_TYPE, mixed.to_string()).await?.expect(201)?;
+    Ok(())
 }
 
 #[tokio::test]

@@ -59,6 +59,25 @@ async fn pull_3_accept_changes_nothing() -> Result<()> {
 }
 
 #[tokio::test]
+async fn pull_4_the_digest_of_an_answer_is_one_of_what_is_sent() -> Result<()> {
+    use sha2::Digest;
+    let registry = Registry::start().await?;
+    let repository = registry.repository();
+    let image = repository.push_new("v1").await?;
+    for path in ["manifests/v1".to_owned(), format!("manifests/{}", image.digest()), format!("blobs/{}", image.layer.digest)] {
+        let answer = repository.get(&path).await?.expect(200)?;
+        let said = answer.header("docker-content-digest");
+        let actual = match said.split_once(':') {
+            Some(("sha256", _)) => format!("sha256:{}", hex::encode(sha2::Sha256::digest(&answer.body))),
+            Some(("sha512", _)) => format!("sha512:{}", hex::encode(sha2::Sha512::digest(&answer.body))),
+            _ => anyhow::bail!("{path}: {said}"),
+        };
+        ensure!(said == actual, "{path}: {said}, and it is {actual}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn pull_5_a_blob_comes_back_byte_for_byte() -> Result<()> {
     let registry = Registry::start().await?;
     let repository = registry.repository();

@@ -112,6 +112,37 @@ async fn push_single_1_one_post_is_201() -> Result<()> {
 }
 
 #[tokio::test]
+async fn push_single_2_one_post_is_201_or_an_upload_that_goes_on() -> Result<()> {
+    let registry = Registry::start().await?;
+    let (repository, blob) = (registry.repository(), new_blob());
+    let path = format!("blobs/uploads/?digest={}", blob.digest);
+    let answer = repository.send(Method::POST, &path, &[OCTETS], blob.bytes.clone()).await?;
+    if answer.status != 201 {
+        repository.close(&location(&answer.expect(202)?)?, &blob.digest, &blob.bytes).await?.expect(201)?;
+    }
+    pulls(&repository, &blob).await
+}
+
+#[tokio::test]
+async fn push_chunk_2_a_smallest_chunk_is_told_or_there_is_none() -> Result<()> {
+    let registry = Registry::start().await?;
+    let (repository, blob) = (registry.repository(), new_blob());
+    let opened = repository.post("blobs/uploads/").await?.expect(202)?;
+    let told = opened.header("oci-chunk-min-length");
+    if !told.is_empty() {
+        told.parse::<u64>()?;
+        return Ok(());
+    }
+    // Chunks of one byte, then: they are taken one by one.
+    let mut upload = location(&opened)?;
+    for at in 0..3 {
+        upload = location(&repository.chunk(&upload, at, &blob.bytes[at..=at]).await?.expect(202)?)?;
+    }
+    repository.close(&upload, &blob.digest, &blob.bytes[3..]).await?.expect(201)?;
+    pulls(&repository, &blob).await
+}
+
+#[tokio::test]
 async fn push_chunk_3_5_each_chunk_is_202_and_tells_the_last_byte_held() -> Result<()> {
     let registry = Registry::start().await?;
     let (repository, blob) = (registry.repository(), new_blob());

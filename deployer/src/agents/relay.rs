@@ -12,6 +12,7 @@ use api::agent::AgentErrorCode;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use http::{HeaderMap, Method};
+use identity::http::ClientAddress;
 use model::ids::InstanceId;
 use model::task::{DesiredStatus, Task};
 use model::{Digest, RepositoryName};
@@ -22,6 +23,7 @@ use std::sync::Arc;
 pub async fn image(
     State(context): State<Arc<Context>>,
     Peer(instance): Peer,
+    ClientAddress(address): ClientAddress,
     method: Method,
     Path(path): Path<String>,
     headers: HeaderMap,
@@ -31,7 +33,7 @@ pub async fn image(
     }
     let (repository, is_manifest, digest) = parse(&path).ok_or_else(|| Refusal::invalid("not the path of an image"))?;
     let roots = roots(&context, &instance.id, &repository).await?;
-    let request = AssignedRequest { repository, roots, is_manifest, digest, method, headers };
+    let request = AssignedRequest { repository, roots, is_manifest, digest, method, headers, instance: instance.id, address };
     Ok((context.registry.serve_assigned)(request).await)
 }
 

@@ -62,6 +62,7 @@ pub const OPERATIONS: &[Operation] = &[
     operation!(GetAuthorizationTokenRequest, ecr::TOKEN, ecr::authorization_token),
     operation!(CreateRepositoryRequest, ecr::CREATE, ecr::create),
     operation!(DescribeRepositoriesRequest, ecr::DESCRIBE, ecr::describe),
+    operation!(PutImageTagMutabilityRequest, ecr::mutability::FIELDS, ecr::mutability::put),
 ];
 
 /// The operation that `name` of `api` is, when there is one.

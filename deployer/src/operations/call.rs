@@ -42,12 +42,8 @@ impl Call {
 
     /// An event of the audit about what this call changes.
     pub fn event(&self, kind: &'static str, subject: &Resource, message: String) -> NewEvent {
-        NewEvent {
-            kind,
-            principal: Some(self.caller.principal.to_string()),
-            subject: subject.to_string(),
-            message,
-            detail: serde_json::json!({"action": self.action, "credential": self.caller.credential.to_string()}),
-        }
+        let mut detail = self.caller.detail();
+        detail["action"] = self.action.as_str().into();
+        NewEvent { kind, principal: Some(self.caller.principal.to_string()), subject: subject.to_string(), message, detail }
     }
 }

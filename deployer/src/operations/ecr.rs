@@ -1,5 +1,7 @@
 //! The part of ECR that logs Docker in and makes repositories.
 
+pub mod mutability;
+
 use super::call::Call;
 use super::{paging, tags};
 use crate::aws::fields::{Field, Rule};
@@ -19,7 +21,8 @@ pub const CREATE: &[Field] = &[
     ("repositoryName", Rule::Required),
     ("registryId", Rule::Taken),
     ("tags", Rule::Taken),
-    ("imageTagMutability", Rule::Only(&["MUTABLE"])),
+    ("imageTagMutability", Rule::Taken),
+    ("imageTagMutabilityExclusionFilters", mutability::FILTERS),
     ("imageScanningConfiguration", Rule::Object(&[("scanOnPush", Rule::Only(&["false"]))])),
     ("encryptionConfiguration", Rule::Object(&[("encryptionType", Rule::Only(&["AES256"]))])),
 ];
@@ -48,6 +51,7 @@ pub async fn create(call: &Call, request: CreateRepositoryRequest) -> Result<Cre
     let name = repository_name(&request.repository_name)?;
     own_registry(call, request.registry_id.as_deref())?;
     call.require(Role::Push, &Resource::repository(name.as_str()))?;
+    let mutability = mutability::parse(request.image_tag_mutability.as_deref(), request.image_tag_mutability_exclusion_filters)?;
     let tags = request.tags.map(|tags| tags.into_iter().map(Tag::from).collect());
     let tags = tags::checked(tags)?;
     let made =
@@ -57,6 +61,10 @@ pub async fn create(call: &Call, request: CreateRepositoryRequest) -> Result<Cre
             format!("The repository with name '{name}' already exists in the registry with id '{}'", call.context.partition.account_id);
         EcsError::new(Code::RepositoryAlreadyExistsException, message)
     })?;
+    let made = match mutability {
+        None => made,
+        Some(mutability) => mutability::set(call, &name, mutability).await?,
+    };
     Ok(CreateRepositoryResponse { repository: wire(call, &made) })
 }
 
@@ -94,13 +102,15 @@ async fn named(call: &Call, names: &[String]) -> Result<Vec<RepositoryEntry>, Ec
     let found = (call.context.registry.list_repositories)(Some(names.clone()), None, BATCH).await.map_err(EcsError::Internal)?;
     let visible: Vec<RepositoryEntry> = found.into_iter().filter(|entry| may_pull(call, &entry.name)).collect();
     match names.iter().find(|name| !visible.iter().any(|entry| entry.name == **name)) {
-        Some(missing) => {
-            let account = &call.context.partition.account_id;
-            let message = format!("The repository with name '{missing}' does not exist in the registry with id '{account}'");
-            Err(EcsError::new(Code::RepositoryNotFoundException, message))
-        }
+        Some(missing) => Err(not_found(call, missing)),
         None => Ok(visible),
     }
+}
+
+fn not_found(call: &Call, name: &RepositoryName) -> EcsError {
+    let account = &call.context.partition.account_id;
+    let message = format!("The repository with name '{name}' does not exist in the registry with id '{account}'");
+    EcsError::new(Code::RepositoryNotFoundException, message)
 }
 
 fn may_pull(call: &Call, name: &RepositoryName) -> bool {
@@ -122,13 +132,15 @@ fn own_registry(call: &Call, id: Option<&str>) -> Result<(), EcsError> {
 }
 
 fn wire(call: &Call, entry: &RepositoryEntry) -> Repository {
+    let (image_tag_mutability, image_tag_mutability_exclusion_filters) = mutability::wire(&entry.settings);
     Repository {
         repository_arn: call.context.partition.repository(entry.name.as_str()),
         registry_id: call.context.partition.account_id.clone(),
         repository_name: entry.name.to_string(),
         repository_uri: format!("{}/{}", call.context.config.image_host, entry.name),
         created_at: entry.created_at.as_secs_f64(),
-        image_tag_mutability: "MUTABLE".into(),
+        image_tag_mutability,
+        image_tag_mutability_exclusion_filters,
         image_scanning_configuration: ImageScanningConfiguration { scan_on_push: false },
         encryption_configuration: EncryptionConfiguration { encryption_type: "AES256".into() },
     }

@@ -124,7 +124,11 @@ fn service_or_cluster(service: &Resource) -> Vec<Resource> {
     [Some(service.clone()), cluster].into_iter().flatten().collect()
 }
 
-fn wire(event: events::Event) -> Event {
+/// From where somebody acted is for readers of the audit only.
+fn wire(mut event: events::Event) -> Event {
+    if let Some(detail) = event.detail.as_object_mut() {
+        detail.remove("address");
+    }
     Event {
         sequence: event.sequence,
         at: event.at.to_rfc3339(),

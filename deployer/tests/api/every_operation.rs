@@ -338,7 +338,7 @@ fn other_examples() -> Vec<Example> {
             bad: vec![
                 (json!({"repositoryName": "UPPER"}), INVALID),
                 (json!({"repositoryName": "acme/web"}), "RepositoryAlreadyExistsException"),
-                (json!({"repositoryName": "acme/new", "imageTagMutability": "IMMUTABLE"}), INVALID),
+                (json!({"repositoryName": "acme/new", "imageTagMutability": "FROZEN"}), INVALID),
             ],
         },
         Example {
@@ -347,6 +347,17 @@ fn other_examples() -> Vec<Example> {
             needs: vec![pull()],
             denied: Denied::NotFound,
             bad: vec![(json!({"repositoryNames": [".."]}), INVALID), (json!({"repositoryNames": ["none"]}), "RepositoryNotFoundException")],
+        },
+        Example {
+            operation: "PutImageTagMutability",
+            request: |_| json!({"repositoryName": "acme/web", "imageTagMutability": "IMMUTABLE"}),
+            needs: vec![(Role::Admin, Resource::repository("acme/web"))],
+            denied: Denied::Refused,
+            bad: vec![
+                (json!({"repositoryName": "acme/web"}), INVALID),
+                (json!({"repositoryName": "acme/web", "imageTagMutability": "IMMUTABLE_WITH_EXCLUSION"}), INVALID),
+                (json!({"repositoryName": "acme/none", "imageTagMutability": "MUTABLE"}), "RepositoryNotFoundException"),
+            ],
         },
     ]
 }

@@ -90,7 +90,7 @@ impl World {
         let context =
             Context::new(db, clock.clone(), identity, Partition::new(ACCOUNT, REGION).unwrap(), config_of_tests(), registry(&repositories));
         let deployer = Deployer::open(context).await.unwrap();
-        let caller = Caller { principal: "user:admin".parse().unwrap(), credential: Credential::Password, scope: None };
+        let caller = Caller::new("user:admin".parse().unwrap(), Credential::Password);
         let world = Self { deployer, repositories, clock, admin: admin.token, caller, _folder: folder };
         world.push("acme/web", "v1", 1);
         world
@@ -108,7 +108,7 @@ impl World {
     pub async fn pushed_by(&self, principal: &str, scope: Option<&str>, image: &str, content: u8) -> i64 {
         let (repository, tag) = image.split_once(':').unwrap();
         let digest = self.push(repository, tag, content);
-        let pusher = Pusher { principal: principal.into(), scope: scope.map(str::to_owned) };
+        let pusher = Pusher { principal: principal.into(), scope: scope.map(str::to_owned), ..Pusher::default() };
         let (repository, tag, now) = (repository.parse().unwrap(), tag.parse().unwrap(), self.now());
         let write = self.deployer.context().db.write(move |tx| {
             let (repository, tag, digest, pusher): (RepositoryName, Tag, Digest, Pusher) =
@@ -393,8 +393,12 @@ fn config_of_tests() -> DeployerConfig {
 }
 
 fn registry(repositories: &Repositories) -> RegistryFunctions {
-    let entry = |name: &RepositoryName| RepositoryEntry { name: name.clone(), created_at: Timestamp::from_secs(1_700_000_000) };
-    let (resolve, create, list) = (repositories.clone(), repositories.clone(), repositories.clone());
+    let entry = |name: &RepositoryName| RepositoryEntry {
+        name: name.clone(),
+        created_at: Timestamp::from_secs(1_700_000_000),
+        settings: model::repository::RepositorySettings::default(),
+    };
+    let (resolve, create, list, set) = (repositories.clone(), repositories.clone(), repositories.clone(), repositories.clone());
     RegistryFunctions {
         resolve: Arc::new(move |name, reference| {
             let tags = resolve.lock().unwrap().get(&name).cloned().unwrap_or_default();
@@ -418,6 +422,13 @@ fn registry(repositories: &Repositories) -> RegistryFunctions {
             };
             let found: Vec<_> = repositories.keys().filter(wanted).take(usize::try_from(limit).unwrap()).map(entry).collect();
             Box::pin(async move { Ok(found) })
+        }),
+        set_tag_mutability: Arc::new(move |name, _, (tag_overwrite, tag_exceptions)| {
+            let changed = set.lock().unwrap().contains_key(&name).then(|| {
+                let settings = model::repository::RepositorySettings { tag_overwrite, tag_exceptions, ..Default::default() };
+                RepositoryEntry { settings, ..entry(&name) }
+            });
+            Box::pin(async move { Ok(changed) })
         }),
     }
 }

@@ -67,6 +67,7 @@ fn registry() -> RegistryFunctions {
         serve_assigned: Arc::new(serve),
         create_repository: Arc::new(|_, _, _| async { Ok(None) }.boxed()),
         list_repositories: Arc::new(|_, _, _| async { Ok(vec![]) }.boxed()),
+        set_tag_mutability: Arc::new(|_, _, _| async { Ok(None) }.boxed()),
     }
 }
 

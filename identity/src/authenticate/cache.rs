@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn entries_end_with_the_version_and_with_their_time() {
         let cache = Cache::new();
-        let caller = Caller { principal: "user:a".parse().unwrap(), credential: Credential::Password, scope: None };
+        let caller = Caller::new("user:a".parse().unwrap(), Credential::Password);
         let caller = Arc::new(RegistryCaller::direct(caller));
         let (key, at) = (cache.key(b"Basic x"), Timestamp::from_secs);
         cache.put(1, key, caller.clone(), Some(at(10)));

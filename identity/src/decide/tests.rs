@@ -4,14 +4,16 @@ use super::*;
 use crate::caller::{Credential, ScopeRule};
 use crate::snapshot::PrincipalEntry;
 use model::Timestamp;
-use model::access::{Pattern, ResourceKind};
+use model::access::{Membership, Pattern, ResourceKind};
 use proptest::prelude::*;
 
-fn principal(name: &str) -> Principal {
-    format!("user:{name}").parse().unwrap()
+/// `backend` is a team, all others are users.
+pub(crate) fn principal(name: &str) -> Principal {
+    let kind = if name == "backend" { "team" } else { "user" };
+    format!("{kind}:{name}").parse().unwrap()
 }
 
-fn grant(id: &str, who: &str, role: Role, on: &str) -> Grant {
+pub(crate) fn grant(id: &str, who: &str, role: Role, on: &str) -> Grant {
     let (kind, pattern) = on.split_once(':').unwrap();
     Grant {
         id: id.into(),
@@ -25,8 +27,17 @@ fn grant(id: &str, who: &str, role: Role, on: &str) -> Grant {
 }
 
 fn snapshot(grants: Vec<Grant>) -> Snapshot {
+    snapshot_with(grants, Vec::new())
+}
+
+pub(crate) fn snapshot_with(grants: Vec<Grant>, members: Vec<Membership>) -> Snapshot {
     let entry = |name, disabled| PrincipalEntry::new(principal(name), disabled, None, Timestamp::from_secs(0), "test".into());
-    Snapshot::new(1, vec![entry("alice", false), entry("bob", false), entry("gone", true)], grants, Vec::new(), Vec::new())
+    let principals = vec![entry("alice", false), entry("bob", false), entry("gone", true), entry("backend", false)];
+    Snapshot::new(1, principals, grants, members, Vec::new(), Vec::new())
+}
+
+fn in_backend(members: &[&str]) -> Vec<Membership> {
+    members.iter().map(|member| Membership { team: principal("backend"), member: principal(member) }).collect()
 }
 
 fn caller(who: &str, scope: Option<Vec<(Role, &str)>>) -> Caller {
@@ -34,7 +45,12 @@ fn caller(who: &str, scope: Option<Vec<(Role, &str)>>) -> Caller {
         let (kind, pattern) = on.split_once(':').unwrap();
         ScopeRule { role, kind: kind.parse().unwrap(), pattern: pattern.parse().unwrap() }
     };
-    Caller { principal: principal(who), credential: Credential::Password, scope: scope.map(|rules| rules.into_iter().map(rule).collect()) }
+    Caller {
+        principal: principal(who),
+        credential: Credential::Password,
+        scope: scope.map(|rules| rules.into_iter().map(rule).collect()),
+        address: None,
+    }
 }
 
 fn example() -> Snapshot {
@@ -105,6 +121,36 @@ fn who_can_names_every_grant_and_marks_the_disabled() {
 }
 
 #[test]
+fn what_a_team_is_granted_its_members_have() {
+    let grants = vec![
+        grant("g1", "backend", Role::Push, "repository:acme/**"),
+        grant("g2", "alice", Role::Pull, "repository:acme/web"),
+        grant("g3", "backend", Role::Admin, "cluster:default"),
+    ];
+    let snapshot = snapshot_with(grants, in_backend(&["alice", "gone"]));
+    for (who, role, resource, via) in [
+        // Her own grant first, where it is enough.
+        ("alice", Role::Pull, "repository:acme/web", Some("g2")),
+        ("alice", Role::Push, "repository:acme/web", Some("g1")),
+        ("alice", Role::Maintain, "repository:acme/web", None),
+        ("bob", Role::Pull, "repository:acme/web", None),
+        ("gone", Role::Pull, "repository:acme/web", None),
+        ("backend", Role::Push, "repository:acme/web", Some("g1")),
+    ] {
+        assert_eq!(may(&snapshot, &principal(who), role, &resource.parse().unwrap()).via.as_deref(), via, "{who} {role} {resource}");
+    }
+    let list = who_can(&snapshot, Role::Pull, &Resource::repository("acme/web"));
+    let list: Vec<_> = list.iter().map(|entry| (entry.principal.to_string(), entry.via.len(), entry.disabled)).collect();
+    assert_eq!(list, [("user:alice".into(), 2, false), ("user:gone".into(), 1, true)]);
+    let near = nearest(&snapshot, &principal("alice"), Role::Maintain, &Resource::repository("acme/web"));
+    assert_eq!(near.iter().map(|(grant, _)| grant.id.as_str()).collect::<Vec<_>>(), ["g1", "g2"]);
+    // She may change grants by what her team may, and a team's grant is one of the snapshot's, once.
+    let pattern: Pattern = "default".parse().unwrap();
+    assert!(may_change_grant(&snapshot, &caller("alice", None), &GrantSubject { kind: ResourceKind::Cluster, pattern: &pattern }));
+    assert_eq!(snapshot.grants().count(), 3);
+}
+
+#[test]
 fn the_nearest_grants_come_first() {
     let snapshot = example();
     let near = |role, resource: &str| -> Vec<_> {
@@ -156,13 +202,13 @@ fn any_pattern() -> impl Strategy<Value = String> {
     })
 }
 
-fn any_name() -> impl Strategy<Value = String> {
+pub(crate) fn any_name() -> impl Strategy<Value = String> {
     prop::collection::vec(prop::sample::select(vec!["a", "b", "ab", "abb", "c"]), 1..5).prop_map(|parts| parts.join("/"))
 }
 
-fn any_grant() -> impl Strategy<Value = Grant> {
+pub(crate) fn any_grant() -> impl Strategy<Value = Grant> {
     (
-        prop::sample::select(vec!["alice", "bob", "gone"]),
+        prop::sample::select(vec!["alice", "bob", "gone", "backend"]),
         prop::sample::select(ResourceKind::ALL.to_vec()),
         prop::sample::select(Role::ALL.to_vec()),
         any_pattern(),
@@ -180,12 +226,17 @@ fn any_question() -> impl Strategy<Value = (Role, Resource)> {
 
 proptest! {
     #[test]
-    fn allowed_means_a_grant_says_so(grants in prop::collection::vec(any_grant(), 0..12), (role, resource) in any_question()) {
-        let snapshot = snapshot(grants.clone());
+    fn allowed_means_a_grant_says_so(
+        grants in prop::collection::vec(any_grant(), 0..12),
+        members in prop::collection::vec(prop::sample::select(vec!["alice", "bob", "gone"]), 0..3),
+        (role, resource) in any_question(),
+    ) {
+        let snapshot = snapshot_with(grants.clone(), in_backend(&members));
         for who in ["alice", "bob"] {
             let decision = may(&snapshot, &principal(who), role, &resource);
             let saying = |grant: &&Grant| {
-                grant.principal.name == who && grant.kind == resource.kind && grant.role >= role && role.applies_to(resource.kind)
+                let holds = grant.principal.name == who || (grant.principal.name == "backend" && members.contains(&who));
+                holds && grant.kind == resource.kind && grant.role >= role && role.applies_to(resource.kind)
                     && grant.pattern.matches(&resource.name)
             };
             prop_assert_eq!(decision.allowed, grants.iter().any(|grant| saying(&grant)));

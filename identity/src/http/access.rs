@@ -1,17 +1,19 @@
 //! `/api/v1/whoami` and `/api/v1/access`: questions.
 
-use super::convert::{able, answer, grant, scope};
+use super::convert::{able, answer, difference, grant, scope, wishes};
 use super::{ApiError, ApiJson, ApiQuery, Authenticated};
 use crate::Identity;
 use crate::error::Refusal;
-use crate::operations::{is_server_admin, questions};
+use crate::operations::{is_server_admin, preview, questions};
+use crate::preview::Effect;
 use api::v1::Problem;
 use api::v1::access::{AccessAnswer, AccessQuestion, WhoAmI, WhoCan, WhoCanQuery};
+use api::v1::teams::{Preview, PreviewQuestion, WhatCan, WhatCanQuery};
 use axum::Json;
 use axum::extract::State;
 use model::access::Resource;
 
-/// Who the caller is, and its grants.
+/// Who the caller is, and its grants with those of its teams.
 #[utoipa::path(get, path = "/api/v1/whoami", tag = "access", operation_id = "whoami", responses(
     (status = 200, body = WhoAmI),
     (status = "default", body = Problem, content_type = "application/problem+json"),
@@ -58,4 +60,34 @@ pub(super) async fn who_can(
     let resource: Resource = query.resource.parse().map_err(Refusal::from)?;
     let principals = questions::who(&identity, &caller, query.role, &resource).await?.into_iter().map(able).collect();
     Ok(Json(WhoCan { role: query.role.to_string(), resource: query.resource, principals }))
+}
+
+/// Everything the caller can, or somebody else for server admins: each grant that reaches it, its own and those of its teams.
+#[utoipa::path(get, path = "/api/v1/access/what-can", tag = "access", operation_id = "what_can", params(WhatCanQuery), responses(
+    (status = 200, body = WhatCan),
+    (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn what_can(
+    State(identity): State<Identity>,
+    Authenticated(caller): Authenticated,
+    ApiQuery(query): ApiQuery<WhatCanQuery>,
+) -> Result<Json<WhatCan>, ApiError> {
+    let questions::Access { principal, disabled, teams, grants } = questions::what(&identity, &caller, query.principal.as_ref()).await?;
+    Ok(Json(WhatCan { principal, disabled, teams, grants: grants.into_iter().map(grant).collect() }))
+}
+
+/// Who would gain and who would lose what by changes of grants and memberships. Nothing is changed; takes what the changes take.
+#[utoipa::path(post, path = "/api/v1/access/preview", tag = "access", operation_id = "preview_access", request_body = PreviewQuestion, responses(
+    (status = 200, body = Preview),
+    (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn preview(
+    State(identity): State<Identity>,
+    Authenticated(caller): Authenticated,
+    ApiJson(question): ApiJson<PreviewQuestion>,
+) -> Result<Json<Preview>, ApiError> {
+    let differences = preview::preview(&identity, &caller, wishes(question)).await?;
+    let (gains, loses): (Vec<_>, Vec<_>) = differences.into_iter().partition(|difference| difference.effect == Effect::Gains);
+    let lines = |list: Vec<_>| list.into_iter().map(difference).collect();
+    Ok(Json(Preview { gains: lines(gains), loses: lines(loses) }))
 }

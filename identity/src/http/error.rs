@@ -9,6 +9,7 @@
 //! | `not_found` | 404 | absent, or not the caller's to see |
 //! | `already_exists`, `last_server_admin`, `limit_reached` | 409 | |
 //! | `invalid_request` | 400 | |
+//! | `too_many_requests` | 429 | too many requests or wrong passwords; `Retry-After` says for how long |
 //! | `busy` | 503 | too many logins at once |
 //! | `internal` | 500 | logged here, nothing of it is told |
 
@@ -16,16 +17,19 @@ use crate::authenticate::AuthError;
 use crate::error::{IdentityError, Refusal};
 use api::v1::{MissingGrant, PROBLEM_CONTENT_TYPE, Problem};
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
 /// What a handler of `/api/v1` returns instead of an answer. Boxed: it travels in every `Result`.
 #[derive(Debug, Clone)]
-pub struct ApiError(Box<Problem>);
+pub struct ApiError {
+    problem: Box<Problem>,
+    retry_after_secs: Option<u64>,
+}
 
 impl ApiError {
     pub fn new(problem: Problem) -> Self {
-        Self(Box::new(problem))
+        Self { problem: Box::new(problem), retry_after_secs: None }
     }
 
     /// 400 `invalid_request`
@@ -44,18 +48,21 @@ impl ApiError {
     }
 
     pub fn problem(&self) -> &Problem {
-        &self.0
+        &self.problem
     }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let body = serde_json::to_vec(&*self.0).expect("a problem is plain values");
+        let status = StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&*self.problem).expect("a problem is plain values");
         let mut response = (status, body).into_response();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_CONTENT_TYPE));
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"berth\""));
+        }
+        if let Some(secs) = self.retry_after_secs {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(secs));
         }
         response
     }
@@ -70,6 +77,10 @@ impl From<AuthError> for ApiError {
             AuthError::Bad => unauthenticated("the credentials are not valid").with_hint(login),
             AuthError::Expired => {
                 Problem::new(401, "credentials_expired", "Who are you?", "the credentials have expired").with_hint("make a new token")
+            }
+            AuthError::Later { wait, .. } => {
+                let problem = Problem::new(429, "too_many_requests", "Not now", error.to_string());
+                return Self { problem: Box::new(problem), retry_after_secs: Some(wait.as_secs() + 1) };
             }
             AuthError::Unavailable(reason) => {
                 tracing::error!(%reason, "credentials cannot be checked");

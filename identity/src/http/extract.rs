@@ -7,6 +7,8 @@ use api::v1::{PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, Page};
 use axum::extract::{FromRef, FromRequest, FromRequestParts, Path, Query, Request};
 use http::request::Parts;
 use serde::de::DeserializeOwned;
+use std::convert::Infallible;
+use std::net::IpAddr;
 
 /// The caller of a request, by Basic or Bearer. Put it before the body, so that nobody's body is read.
 pub struct Authenticated(pub Caller);
@@ -19,7 +21,19 @@ where
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        Ok(Self(Identity::from_ref(state).authenticate(&parts.headers).await?))
+        let address = platform::http::client_address(&parts.extensions);
+        Ok(Self(Identity::from_ref(state).authenticate(&parts.headers, address).await?))
+    }
+}
+
+/// Where the request comes from, as far as its connection tells.
+pub struct ClientAddress(pub Option<IpAddr>);
+
+impl<S: Send + Sync> FromRequestParts<S> for ClientAddress {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(platform::http::client_address(&parts.extensions)))
     }
 }
 

@@ -79,6 +79,15 @@ pub(super) fn text(granted: &Granted) -> String {
     granted.access.iter().map(repository).chain(catalog).collect::<Vec<_>>().join(" ")
 }
 
+/// What is granted of everything that was asked reads back as the same.
+#[cfg(fuzzing)]
+pub(crate) fn fuzzing(asked: &str) {
+    let Ok(asked) = parse([asked].into_iter()) else { return };
+    let granted = text(&asked.intersect(|_, _| true, true));
+    let again = parse([granted.as_str()].into_iter()).expect("what was granted is no more than what was asked");
+    assert_eq!(text(&again.intersect(|_, _| true, true)), granted);
+}
+
 fn split(scope: &str) -> Option<(&str, &str, &str)> {
     let (rest, actions) = scope.rsplit_once(':')?;
     let (kind, name) = rest.split_once(':')?;

@@ -7,7 +7,7 @@ use crate::Identity;
 use crate::caller::Caller;
 use crate::decide::{GrantSubject, may_change_grant};
 use crate::error::Refusal;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{PrincipalEntry, Snapshot};
 use crate::store;
 use model::access::{AccessError, Grant, Pattern, Principal, ResourceKind, Role};
 
@@ -48,7 +48,7 @@ impl Filter {
     }
 }
 
-/// By id: the caller's own and those it could change; all for server admins.
+/// By id: the caller's own, those of its teams and those it could change; all for server admins.
 pub async fn list(identity: &Identity, caller: &Caller, filter: &Filter) -> Result<Vec<Grant>, Refusal> {
     let snapshot = identity.snapshot().await?;
     let mut list: Vec<_> = snapshot.grants().filter(|grant| filter.matches(grant) && may_see(&snapshot, caller, grant)).cloned().collect();
@@ -57,9 +57,13 @@ pub async fn list(identity: &Identity, caller: &Caller, filter: &Filter) -> Resu
 }
 
 pub async fn get(identity: &Identity, caller: &Caller, id: &str) -> Result<Grant, Refusal> {
-    let snapshot = identity.snapshot().await?;
-    let grant = snapshot.grant(id).filter(|grant| may_see(&snapshot, caller, grant));
-    grant.cloned().ok_or_else(|| Refusal::not_found("grant", id))
+    visible(&*identity.snapshot().await?, caller, id).cloned()
+}
+
+/// The grant, when the caller may see it.
+pub(super) fn visible<'a>(snapshot: &'a Snapshot, caller: &Caller, id: &str) -> Result<&'a Grant, Refusal> {
+    let grant = snapshot.grant(id).filter(|grant| may_see(snapshot, caller, grant));
+    grant.ok_or_else(|| Refusal::not_found("grant", id))
 }
 
 /// Idempotent: the same sentence twice is one grant.
@@ -67,7 +71,7 @@ pub async fn create(identity: &Identity, caller: &Caller, wish: Wish) -> Result<
     check(&wish)?;
     let snapshot = identity.snapshot().await?;
     require_change(&snapshot, caller, wish.kind, &wish.pattern)?;
-    let held = snapshot.principal(&wish.principal).map_or(0, |entry| entry.grants().count());
+    let held = snapshot.principal(&wish.principal).map_or(0, |entry| entry.own_grants().count());
     if held >= GRANTS_PER_PRINCIPAL_MAX {
         return Err(Refusal::TooMany { what: "grants of this principal", max: GRANTS_PER_PRINCIPAL_MAX });
     }
@@ -112,7 +116,7 @@ pub async fn revoke(identity: &Identity, caller: &Caller, id: &str) -> Result<()
         .await
 }
 
-fn check(wish: &Wish) -> Result<(), Refusal> {
+pub(super) fn check(wish: &Wish) -> Result<(), Refusal> {
     if !wish.role.applies_to(wish.kind) {
         return Err(AccessError::RoleOnKind { role: wish.role, kind: wish.kind }.into());
     }
@@ -122,7 +126,7 @@ fn check(wish: &Wish) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn require_change(snapshot: &Snapshot, caller: &Caller, kind: ResourceKind, pattern: &Pattern) -> Result<(), Refusal> {
+pub(super) fn require_change(snapshot: &Snapshot, caller: &Caller, kind: ResourceKind, pattern: &Pattern) -> Result<(), Refusal> {
     if may_change_grant(snapshot, caller, &GrantSubject { kind, pattern }) {
         return Ok(());
     }
@@ -130,7 +134,9 @@ fn require_change(snapshot: &Snapshot, caller: &Caller, kind: ResourceKind, patt
 }
 
 fn may_see(snapshot: &Snapshot, caller: &Caller, grant: &Grant) -> bool {
+    let own = |entry: &PrincipalEntry| entry.teams().any(|team| *team == grant.principal);
     grant.principal == caller.principal
+        || snapshot.principal(&caller.principal).is_some_and(own)
         || may_change_grant(snapshot, caller, &GrantSubject { kind: grant.kind, pattern: &grant.pattern })
         || is_server_admin(snapshot, caller)
 }

@@ -1,4 +1,4 @@
-//! Users and robots: made, enabled, disabled and deleted by server admins; users change their own password.
+//! Users and robots (and what teams share with them): made, enabled, disabled and deleted by server admins; users change their own password.
 
 use super::{Change, Removal, append, keep_a_server_admin, require_exists, require_server_admin, word};
 use crate::Identity;
@@ -11,7 +11,7 @@ use crate::store;
 use api::v1::access::{PASSWORD_BYTES_MAX, PASSWORD_BYTES_MIN};
 use model::access::{Principal, PrincipalKind};
 
-/// Most users and robots together.
+/// Most users, robots and teams together.
 const PRINCIPALS_MAX: usize = 100_000;
 
 /// Those of `kind`, by name.
@@ -41,7 +41,7 @@ pub async fn create(
     let snapshot = identity.snapshot().await?;
     require_server_admin(&snapshot, caller)?;
     if snapshot.principals().count() >= PRINCIPALS_MAX {
-        return Err(Refusal::TooMany { what: "users and robots", max: PRINCIPALS_MAX });
+        return Err(Refusal::TooMany { what: "users, robots and teams", max: PRINCIPALS_MAX });
     }
     let hash = match password {
         Some(password) => Some(new_password_hash(identity, password).await?),
@@ -86,7 +86,7 @@ pub async fn set_disabled(identity: &Identity, caller: &Caller, principal: &Prin
     stored(identity, principal).await
 }
 
-/// Removes it with its grants, tokens and access keys.
+/// Removes it with its grants, tokens, access keys and memberships.
 pub async fn delete(identity: &Identity, caller: &Caller, principal: &Principal) -> Result<(), Refusal> {
     require_server_admin(&*identity.snapshot().await?, caller)?;
     let (caller, principal, now) = (caller.clone(), principal.clone(), identity.now());
@@ -99,6 +99,7 @@ pub async fn delete(identity: &Identity, caller: &Caller, principal: &Principal)
                 store::grants::delete_of(tx, &principal).await?;
                 store::tokens::delete_of(tx, &principal).await?;
                 store::access_keys::delete_of(tx, &principal).await?;
+                store::team_members::delete_of(tx, &principal).await?;
                 store::principals::delete(tx, &principal).await?;
                 append(tx, now, &caller, change("principal.deleted", &principal, "deleted")).await?;
                 Ok(())
@@ -121,7 +122,7 @@ pub async fn set_password(
         return Err(Refusal::Invalid("robots have no password: make a token".into()));
     }
     if caller.principal == *principal {
-        check_current(identity, principal, current).await?;
+        check_current(identity, caller, current).await?;
     }
     let hash = new_password_hash(identity, password).await?;
     let (caller, principal, now) = (caller.clone(), principal.clone(), identity.now());
@@ -138,11 +139,11 @@ pub async fn set_password(
         .await
 }
 
-async fn check_current(identity: &Identity, principal: &Principal, current: Option<&str>) -> Result<(), Refusal> {
+async fn check_current(identity: &Identity, caller: &Caller, current: Option<&str>) -> Result<(), Refusal> {
     let current = current.ok_or_else(|| Refusal::Invalid("give the current password as `current_password`".into()))?;
-    match identity.authenticate_basic(&principal.name, current).await {
+    match identity.authenticate_basic(&caller.principal.name, current, caller.address).await {
         // A token in the place of the password is good for much, but not for this.
-        Ok(found) if found.credential == Credential::Password && found.principal == *principal => Ok(()),
+        Ok(found) if found.credential == Credential::Password && found.principal == caller.principal => Ok(()),
         Err(AuthError::Unavailable(reason)) => Err(IdentityError::Password(reason).into()),
         Ok(_) | Err(_) => Err(Refusal::WrongPassword),
     }

@@ -1,13 +1,13 @@
-//! Questions about access: may somebody, who can, through which grant, and what comes close.
+//! Questions about access: may somebody, who can, what can somebody, through which grant and team, and what comes close.
 //!
 //! Everybody may ask about themselves. Asking about others takes `admin` on the resource or on the server.
 
-use super::is_server_admin;
+use super::{is_server_admin, require_server_admin};
 use crate::Identity;
 use crate::caller::Caller;
 use crate::decide::{Decision, NearMiss, decide, may, nearest, who_can};
 use crate::error::Refusal;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{PrincipalEntry, Snapshot};
 use model::access::{AccessError, Grant, Principal, Resource, Role};
 
 /// The answer to "may this principal?".
@@ -69,6 +69,30 @@ pub async fn who(identity: &Identity, caller: &Caller, role: Role, resource: &Re
     Ok(list
         .map(|entry| Able { principal: entry.principal.clone(), disabled: entry.disabled, via: entry.via.into_iter().cloned().collect() })
         .collect())
+}
+
+/// Everything somebody may, and through which teams.
+#[derive(Debug, Clone)]
+pub struct Access {
+    pub principal: Principal,
+    pub disabled: bool,
+    pub teams: Vec<Principal>,
+    /// By kind, then pattern, the strongest first; a grant of a team names the team.
+    pub grants: Vec<Grant>,
+}
+
+/// What the caller can, or what `principal` can: for server admins, and for who is in it when it is a team.
+pub async fn what(identity: &Identity, caller: &Caller, principal: Option<&Principal>) -> Result<Access, Refusal> {
+    let snapshot = identity.snapshot().await?;
+    let subject = principal.unwrap_or(&caller.principal);
+    let own_team = |entry: &PrincipalEntry| entry.teams().any(|team| team == subject);
+    if *subject != caller.principal && !snapshot.principal(&caller.principal).is_some_and(own_team) {
+        require_server_admin(&snapshot, caller)?;
+    }
+    let entry = snapshot.principal(subject).ok_or_else(|| Refusal::not_found(subject.kind.as_str(), &subject.name))?;
+    let mut grants: Vec<Grant> = entry.grants().cloned().collect();
+    grants.sort_by(|a, b| (a.kind, &a.pattern, b.role, &a.id).cmp(&(b.kind, &b.pattern, a.role, &b.id)));
+    Ok(Access { principal: subject.clone(), disabled: entry.disabled, teams: entry.teams().cloned().collect(), grants })
 }
 
 fn check_role(role: Role, resource: &Resource) -> Result<(), Refusal> {

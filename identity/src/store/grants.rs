@@ -40,25 +40,35 @@ pub(crate) async fn find(
     row.as_ref().map(grant).transpose()
 }
 
-/// A grant of `admin` on the server to an enabled principal.
+/// How an enabled principal comes to `admin` on the server: a grant of its own or of a team of its.
 pub(crate) struct ServerAdmin {
     pub grant_id: String,
     pub principal: Principal,
+    /// Whose grant it is: the principal itself or a team.
+    pub holder: Principal,
     pub pattern: Pattern,
 }
 
 pub(crate) async fn server_admins(tx: &mut Tx) -> Result<Vec<ServerAdmin>, DbError> {
     let rows = sqlx::query(
-        "select g.id, g.principal_id, g.pattern from grants g join principals p on p.id = g.principal_id \
+        "select g.id, p.id as principal_id, g.principal_id as holder_id, g.pattern from grants g \
+         join principals p on p.id = g.principal_id where g.kind = 'server' and g.role = 'admin' and p.disabled = 0 \
+         union all \
+         select g.id, p.id as principal_id, g.principal_id as holder_id, g.pattern from grants g \
+         join team_members m on m.team_id = g.principal_id join principals p on p.id = m.member_id \
          where g.kind = 'server' and g.role = 'admin' and p.disabled = 0",
     )
     .fetch_all(tx)
     .await?;
     rows.iter()
         .map(|row| {
-            let (principal, pattern): (String, String) = (row.try_get("principal_id")?, row.try_get("pattern")?);
-            let (principal, pattern) = (parse("grants", "principal_id", &principal)?, parse("grants", "pattern", &pattern)?);
-            Ok(ServerAdmin { grant_id: row.try_get("id")?, principal, pattern })
+            let text = |column: &'static str| row.try_get::<String, _>(column);
+            Ok(ServerAdmin {
+                grant_id: text("id")?,
+                principal: parse("principals", "id", &text("principal_id")?)?,
+                holder: parse("grants", "principal_id", &text("holder_id")?)?,
+                pattern: parse("grants", "pattern", &text("pattern")?)?,
+            })
         })
         .collect()
 }

@@ -1,4 +1,4 @@
-//! Table `principals`: users and robots.
+//! Table `principals`: users, robots and teams.
 
 use super::parse;
 use crate::snapshot::PrincipalEntry;

@@ -7,7 +7,7 @@ use crate::{AuthError, ECR_PASSWORD_LIFE, REGISTRY_TOKEN_LIFE, RegistryAction, d
 use model::access::Resource;
 
 async fn error(f: &Fixture, headers: &HeaderMap) -> AuthError {
-    f.identity.authenticate_registry(headers).await.unwrap_err()
+    f.identity.authenticate_registry(headers, None).await.unwrap_err()
 }
 
 #[tokio::test]
@@ -16,10 +16,10 @@ async fn passwords_and_tokens_authenticate_by_basic_and_bearer() {
     let alice = f.user_with_password("alice", "pass:word with colon").await;
     let robot = f.principal("robot:ci").await;
     let (id, secret) = f.token(&robot, None).await;
-    let found = f.identity.authenticate(&basic("alice", "pass:word with colon")).await.unwrap();
+    let found = f.identity.authenticate(&basic("alice", "pass:word with colon"), None).await.unwrap();
     assert_eq!((found.principal, found.credential), (alice.principal, Credential::Password));
     for headers in [bearer(&secret), basic("ci", &secret), basic("robot+ci", &secret), authorization(&format!("bearer {secret}"))] {
-        let found = f.identity.authenticate(&headers).await.unwrap();
+        let found = f.identity.authenticate(&headers, None).await.unwrap();
         assert_eq!((found.principal, found.credential), (robot.principal.clone(), Credential::Token { id: id.clone() }));
     }
 }
@@ -65,11 +65,11 @@ async fn tokens_expire_and_are_revoked_even_when_hot() {
     let (_, short) = f.token(&f.admin, Some(Duration::from_mins(1))).await;
     let (id, long) = f.token(&f.admin, None).await;
     for secret in [&short, &long] {
-        f.identity.authenticate(&bearer(secret)).await.unwrap();
+        f.identity.authenticate(&bearer(secret), None).await.unwrap();
     }
     f.clock.advance(Duration::from_mins(1));
     assert_eq!(error(&f, &bearer(&short)).await, AuthError::Expired);
-    f.identity.authenticate(&bearer(&long)).await.unwrap();
+    f.identity.authenticate(&bearer(&long), None).await.unwrap();
     tokens::revoke(&f.identity, &f.admin, &id).await.unwrap();
     assert_eq!(error(&f, &bearer(&long)).await, AuthError::Bad);
 }
@@ -79,12 +79,12 @@ async fn a_known_header_is_answered_without_hashing_the_password_again() {
     let (f, _folder) = sqlite().await;
     f.user_with_password("alice", "her password").await;
     let headers = basic("alice", "her password");
-    let first = f.identity.authenticate_registry(&headers).await.unwrap();
-    let second = f.identity.authenticate_registry(&headers).await.unwrap();
+    let first = f.identity.authenticate_registry(&headers, None).await.unwrap();
+    let second = f.identity.authenticate_registry(&headers, None).await.unwrap();
     assert!(Arc::ptr_eq(&first, &second));
     // Any change of identity makes it look again.
     f.principal("user:bob").await;
-    let third = f.identity.authenticate_registry(&headers).await.unwrap();
+    let third = f.identity.authenticate_registry(&headers, None).await.unwrap();
     assert!(!Arc::ptr_eq(&first, &third));
 }
 
@@ -96,14 +96,14 @@ async fn registry_tokens_carry_what_was_granted_and_end_with_their_credential() 
         let snapshot = f.identity.snapshot().await.unwrap();
         let granted = registry_token::Granted { access: vec![("acme/web".parse().unwrap(), vec![RegistryAction::Pull])], catalog: false };
         let (token, _) = registry_token::issue(&f.identity, &snapshot, &alice, granted, f.identity.now());
-        let found = f.identity.authenticate_registry(&bearer(&token)).await.unwrap();
+        let found = f.identity.authenticate_registry(&bearer(&token), None).await.unwrap();
         assert_eq!(found.caller.principal, alice.principal);
         assert!(found.token_allows("acme/web", RegistryAction::Pull));
         assert!(!found.token_allows("acme/web", RegistryAction::Push));
         assert!(!found.token_allows("acme/api", RegistryAction::Pull));
         assert!(!found.token_allows_catalog());
         // Not good for the API, nor as an ECR password.
-        assert_eq!(f.identity.authenticate(&bearer(&token)).await, Err(AuthError::Bad));
+        assert_eq!(f.identity.authenticate(&bearer(&token), None).await, Err(AuthError::Bad));
         let as_ecr = token.replacen("brt_", ECR_PASSWORD_PREFIX, 1);
         assert_eq!(error(&f, &basic("AWS", &as_ecr)).await, AuthError::Bad);
         // Altered in the middle.
@@ -124,7 +124,7 @@ async fn registry_tokens_expire() {
     let snapshot = f.identity.snapshot().await.unwrap();
     let (token, _) = registry_token::issue(&f.identity, &snapshot, &f.admin, registry_token::Granted::default(), f.identity.now());
     f.clock.advance(Duration::from_secs(REGISTRY_TOKEN_LIFE.as_secs() - 1));
-    f.identity.authenticate_registry(&bearer(&token)).await.unwrap();
+    f.identity.authenticate_registry(&bearer(&token), None).await.unwrap();
     f.clock.advance(Duration::from_secs(1));
     assert_eq!(error(&f, &bearer(&token)).await, AuthError::Expired);
 }
@@ -138,7 +138,7 @@ async fn ecr_passwords_log_in_as_aws_until_their_access_key_is_revoked() {
     let (password, expires_at) = ecr_password(&f.identity, &by_key).await.unwrap();
     assert_eq!(expires_at, START.plus(ECR_PASSWORD_LIFE));
     assert!(!password.contains(':'));
-    assert_eq!(f.identity.authenticate(&basic("AWS", &password)).await.unwrap(), by_key);
+    assert_eq!(f.identity.authenticate(&basic("AWS", &password), None).await.unwrap(), by_key);
     assert_eq!(error(&f, &basic("alice", &password)).await, AuthError::Bad);
     assert_eq!(error(&f, &bearer(&password)).await, AuthError::Bad);
     access_keys::revoke(&f.identity, &f.admin, &key.id).await.unwrap();
@@ -149,7 +149,7 @@ async fn ecr_passwords_log_in_as_aws_until_their_access_key_is_revoked() {
 async fn what_a_token_makes_ends_with_it_and_stays_as_narrow() {
     let (f, _folder) = sqlite().await;
     let (_, secret) = f.token(&f.admin, Some(Duration::from_hours(1))).await;
-    let caller = f.identity.authenticate(&bearer(&secret)).await.unwrap();
+    let caller = f.identity.authenticate(&bearer(&secret), None).await.unwrap();
     let (password, expires_at) = ecr_password(&f.identity, &caller).await.unwrap();
     assert_eq!(expires_at, START.plus(Duration::from_hours(1)));
     f.clock.advance(Duration::from_hours(1));
@@ -158,9 +158,9 @@ async fn what_a_token_makes_ends_with_it_and_stays_as_narrow() {
     let rule = crate::ScopeRule { role: Role::Pull, kind: model::access::ResourceKind::Repository, pattern: "a".parse().unwrap() };
     let wish = tokens::Wish { owner: f.admin.principal.clone(), label: "n".into(), scope: Some(vec![rule]), life: None };
     let (_, secret) = tokens::create(&f.identity, &f.admin, wish).await.unwrap();
-    let narrowed = f.identity.authenticate(&bearer(&secret)).await.unwrap();
+    let narrowed = f.identity.authenticate(&bearer(&secret), None).await.unwrap();
     let (password, _) = ecr_password(&f.identity, &narrowed).await.unwrap();
-    let found = f.identity.authenticate(&basic("AWS", &password)).await.unwrap();
+    let found = f.identity.authenticate(&basic("AWS", &password), None).await.unwrap();
     let snapshot = f.identity.snapshot().await.unwrap();
     assert!(decide(&snapshot, &found, Role::Pull, &Resource::repository("a")).allowed);
     assert!(!decide(&snapshot, &found, Role::Push, &Resource::repository("a")).allowed);
@@ -173,7 +173,9 @@ async fn aws_requests_authenticate_by_signature_or_bearer() {
     let uri = ::http::Uri::from_static("/");
     let ask = |headers: HeaderMap| {
         let (identity, method, uri) = (f.identity.clone(), method.clone(), uri.clone());
-        async move { identity.authenticate_aws(&method, &uri, &headers, b"{}", "ecs").await.map_err(|error| (error.code(), error.status())) }
+        async move {
+            identity.authenticate_aws(&method, &uri, &headers, b"{}", "ecs", None).await.map_err(|error| (error.code(), error.status()))
+        }
     };
     assert_eq!(ask(bearer(&f.first.token)).await.unwrap().principal, f.admin.principal);
     assert_eq!(ask(HeaderMap::new()).await, Err(("MissingAuthenticationTokenException", 400)));
@@ -199,4 +201,76 @@ async fn aws_requests_authenticate_by_signature_or_bearer() {
     assert_eq!(found.credential, Credential::AccessKey { id: f.first.access_key_id.clone() });
     access_keys::revoke(&f.identity, &f.admin, &f.first.access_key_id).await.unwrap();
     assert_eq!(ask(good).await, Err(("UnrecognizedClientException", 400)));
+}
+
+/// Lets delays pass at once, until what it gives is called. Nothing may read the database meanwhile: its time-outs would pass too.
+async fn pause(f: &Fixture) -> impl FnOnce() + use<> {
+    f.identity.snapshot().await.unwrap();
+    tokio::time::pause();
+    tokio::time::resume
+}
+
+/// Ten wrong passwords: that name is closed to that address, the right password and all, and to nobody else.
+#[tokio::test]
+async fn who_guesses_passwords_is_locked_out_and_nobody_else() {
+    let (f, _folder) = sqlite().await;
+    let alice = f.user_with_password("alice", "her password").await;
+    let (_, secret) = f.token(&alice, None).await;
+    let (there, elsewhere) = (Some("10.0.0.1".parse().unwrap()), Some("10.0.0.2".parse().unwrap()));
+    let paused = pause(&f).await;
+    for _ in 0..10 {
+        assert_eq!(f.identity.authenticate(&basic("alice", "a guess"), there).await, Err(AuthError::Bad));
+    }
+    for password in ["a guess", "her password"] {
+        assert!(matches!(f.identity.authenticate(&basic("alice", password), there).await, Err(AuthError::Later { .. })), "{password}");
+    }
+    assert!(f.identity.authenticate(&bearer(&secret), there).await.is_ok(), "tokens are not guessed");
+    assert!(f.identity.authenticate(&basic("alice", "her password"), elsewhere).await.is_ok());
+    paused();
+    f.clock.advance(Duration::from_mins(16));
+    f.principal("user:bob").await;
+    assert!(f.identity.authenticate(&basic("alice", "her password"), there).await.is_ok());
+}
+
+/// Guesses sent at once do not all get in before the first one is counted.
+#[tokio::test]
+async fn guesses_at_the_same_time_are_counted_one_after_the_other() {
+    let (f, _folder) = sqlite().await;
+    f.user_with_password("alice", "her password").await;
+    let there = Some("10.0.0.1".parse().unwrap());
+    let paused = pause(&f).await;
+    let guesses = (0..40).map(|at| {
+        let identity = f.identity.clone();
+        async move { identity.authenticate(&basic("alice", &format!("guess {at}")), there).await }
+    });
+    let answers = futures_util::future::join_all(guesses).await;
+    paused();
+    assert_eq!(answers.iter().filter(|answer| **answer == Err(AuthError::Bad)).count(), 10);
+    assert_eq!(answers.iter().filter(|answer| matches!(answer, Err(AuthError::Later { .. }))).count(), 30);
+}
+
+#[tokio::test]
+async fn requests_of_a_principal_are_limited_where_that_is_wanted() {
+    let (f, _folder) = sqlite().await;
+    let (alice, bob) = (f.principal("user:alice").await, f.principal("user:bob").await);
+    let (alice, bob) = (f.token(&alice, None).await.1, f.token(&bob, None).await.1);
+    f.identity.limit_requests(5);
+    let allowed = |secret: &str| {
+        let (identity, headers) = (f.identity.clone(), bearer(secret));
+        async move {
+            let mut allowed = 0;
+            for _ in 0..50 {
+                match identity.authenticate(&headers, None).await {
+                    Ok(_) => allowed += 1,
+                    Err(error) => assert!(matches!(error, AuthError::Later { .. }), "{error:?}"),
+                }
+            }
+            allowed
+        }
+    };
+    assert_eq!(allowed(&alice).await, 10);
+    assert_eq!(allowed(&bob).await, 10, "everybody has a budget of their own");
+    assert_eq!(allowed(&alice).await, 0);
+    f.clock.advance(Duration::from_secs(1));
+    assert_eq!(allowed(&alice).await, 5);
 }

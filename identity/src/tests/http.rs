@@ -59,13 +59,13 @@ async fn every_route_refuses_strangers() {
     let (f, _folder) = sqlite().await;
     let face = Face::of(&f);
     let operations = face.operations();
-    assert!(operations.len() >= 26, "{operations:?}");
+    assert!(operations.len() >= 36, "{operations:?}");
     for (method, path) in operations {
         assert!(path.starts_with("/api/v1/"), "{path}");
-        let path = path.replace("{name}", "admin").replace("{id}", "x");
+        let path = path.replace("{name}", "admin").replace("{id}", "x").replace("{principal}", "user:admin");
         for auth in [None, Some(bearer("berth_wrong")), Some(basic("admin", "wrong"))] {
             // The slowing down of wrong passwords is not what is tested here.
-            f.identity.0.throttle.succeeded("admin");
+            f.identity.0.throttle.succeeded("admin", None);
             let (status, headers, body) = face.send(&method, &path, auth.as_ref(), Some(json!({}))).await;
             assert_eq!((status, code(&body)), (StatusCode::UNAUTHORIZED, "unauthenticated"), "{method} {path}");
             assert_eq!(headers["content-type"], "application/problem+json");
@@ -81,12 +81,13 @@ async fn every_route_refuses_users_without_grants() {
     let face = Face::of(&f);
     let alice = f.principal("user:alice").await;
     let auth = bearer(&f.token(&alice, None).await.1);
-    let own = ["list_grants", "whoami", "list_tokens", "list_access_keys"];
+    let own = ["list_grants", "whoami", "list_tokens", "list_access_keys", "list_teams", "what_can", "last_pulls"];
     let body = |id: &str| match id {
-        "create_user" | "create_robot" => json!({ "name": "x" }),
+        "create_user" | "create_robot" | "create_team" => json!({ "name": "x" }),
         "change_user" | "change_robot" => json!({ "disabled": true }),
         "set_password" => json!({ "password": "long enough" }),
         "create_grant" => json!({ "principal": "user:alice", "role": "pull", "kind": "repository", "pattern": "**" }),
+        "preview_access" => json!({ "join": [{ "team": "team:x", "member": "user:alice" }] }),
         "check_access" => json!({ "principal": "user:admin", "role": "pull", "resource": "repository:x" }),
         "create_token" => json!({ "principal": "user:admin", "label": "x" }),
         "create_access_key" => json!({ "principal": "user:admin" }),
@@ -95,11 +96,13 @@ async fn every_route_refuses_users_without_grants() {
     for (method, path) in face.operations() {
         let id = face.openapi["paths"][&path][method.to_lowercase()]["operationId"].as_str().unwrap().to_owned();
         let query = if id == "who_can" { "?role=pull&resource=repository:x" } else { "" };
-        let path = path.replace("{name}", "admin").replace("{id}", "x") + query;
+        let path = path.replace("{name}", "admin").replace("{id}", "x").replace("{principal}", "user:alice") + query;
         let (status, _, answer) = face.send(&method, &path, Some(&auth), Some(body(&id))).await;
         let expected = match id.as_str() {
             id if own.contains(&id) => (StatusCode::OK, ""),
-            "get_grant" | "revoke_grant" | "revoke_token" | "revoke_access_key" => (StatusCode::NOT_FOUND, "not_found"),
+            "get_grant" | "revoke_grant" | "revoke_token" | "revoke_access_key" | "get_team" | "list_members" => {
+                (StatusCode::NOT_FOUND, "not_found")
+            }
             _ => (StatusCode::FORBIDDEN, "forbidden"),
         };
         assert_eq!((status, code(&answer)), expected, "{id}: {answer}");
@@ -249,7 +252,7 @@ async fn the_token_endpoint_grants_the_intersection() {
         (&body["token"], body["expires_in"].as_u64(), body["issued_at"].as_str()),
         (&body["access_token"], Some(600), Some("2030-03-17T17:46:40Z"))
     );
-    let caller = f.identity.authenticate_registry(&bearer(body["token"].as_str().unwrap())).await.unwrap();
+    let caller = f.identity.authenticate_registry(&bearer(body["token"].as_str().unwrap()), None).await.unwrap();
     assert!(caller.token_allows("acme/web", crate::RegistryAction::Push) && !caller.token_allows_catalog());
 
     let form = format!("grant_type=password&client_id=docker&username=alice&password=her+password&{scopes}");

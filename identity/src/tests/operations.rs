@@ -22,7 +22,7 @@ async fn the_first_administrator_is_made_once_and_may_everything() {
             assert!(decide(&snapshot, &f.admin, role, &resource.parse().unwrap()).allowed, "{resource}");
         }
         assert!(bootstrap(&f.identity, BootstrapAdmin::default()).await.unwrap().is_none());
-        assert_eq!(f.identity.authenticate(&bearer(&f.first.token)).await.unwrap().principal, f.admin.principal);
+        assert_eq!(f.identity.authenticate(&bearer(&f.first.token), None).await.unwrap().principal, f.admin.principal);
     })
     .await;
 }
@@ -76,13 +76,13 @@ async fn disabling_and_enabling_act_at_once_and_keep_the_grants() {
             decide(&snapshot, &alice, Role::Pull, &Resource::repository("acme/web")).allowed
         };
         assert!(may_pull().await);
-        assert!(f.identity.authenticate(&bearer(&secret)).await.is_ok());
+        assert!(f.identity.authenticate(&bearer(&secret), None).await.is_ok());
         principals::set_disabled(&f.identity, &f.admin, &alice.principal, true).await.unwrap();
         assert!(!may_pull().await);
-        assert!(f.identity.authenticate(&bearer(&secret)).await.is_err());
+        assert!(f.identity.authenticate(&bearer(&secret), None).await.is_err());
         principals::set_disabled(&f.identity, &f.admin, &alice.principal, false).await.unwrap();
         assert!(may_pull().await);
-        assert!(f.identity.authenticate(&bearer(&secret)).await.is_ok());
+        assert!(f.identity.authenticate(&bearer(&secret), None).await.is_ok());
     })
     .await;
 }
@@ -95,7 +95,7 @@ async fn deleting_a_user_takes_its_grants_and_credentials_along() {
         let (_, secret) = f.token(&alice, None).await;
         access_keys::create(&f.identity, &f.admin, &alice.principal).await.unwrap();
         principals::delete(&f.identity, &f.admin, &alice.principal).await.unwrap();
-        assert!(f.identity.authenticate(&bearer(&secret)).await.is_err());
+        assert!(f.identity.authenticate(&bearer(&secret), None).await.is_err());
         // Made anew, nothing of the old one comes back.
         f.principal("user:alice").await;
         let snapshot = f.identity.snapshot().await.unwrap();
@@ -203,7 +203,7 @@ async fn a_narrowed_token_cannot_make_a_wider_one() {
         let rule = ScopeRule { role: Role::Pull, kind: ResourceKind::Repository, pattern: "acme/**".parse().unwrap() };
         let wish = |scope| tokens::Wish { owner: alice.principal.clone(), label: "ci".into(), scope, life: None };
         let (token, secret) = tokens::create(&f.identity, &alice, wish(Some(vec![rule.clone()]))).await.unwrap();
-        let narrowed = f.identity.authenticate(&bearer(&secret)).await.unwrap();
+        let narrowed = f.identity.authenticate(&bearer(&secret), None).await.unwrap();
         assert_eq!(narrowed.scope, Some(vec![rule.clone()]));
         assert!(matches!(tokens::create(&f.identity, &narrowed, wish(None)).await, Err(Refusal::NarrowedToken)));
         assert!(matches!(access_keys::create(&f.identity, &narrowed, &alice.principal).await, Err(Refusal::NarrowedToken)));
@@ -214,7 +214,7 @@ async fn a_narrowed_token_cannot_make_a_wider_one() {
         }
         // It may end itself.
         tokens::revoke(&f.identity, &narrowed, &token.id).await.unwrap();
-        assert!(f.identity.authenticate(&bearer(&secret)).await.is_err());
+        assert!(f.identity.authenticate(&bearer(&secret), None).await.is_err());
     })
     .await;
 }
@@ -233,10 +233,10 @@ async fn passwords_are_changed_by_those_who_know_them() {
         let by_token = principals::set_password(&f.identity, &alice, &alice.principal, "new password", Some(&secret)).await;
         assert!(matches!(by_token, Err(Refusal::WrongPassword)));
         change(alice.clone(), Some("old password"), "new password").await.unwrap();
-        assert!(f.identity.authenticate(&basic("alice", "old password")).await.is_err());
-        assert!(f.identity.authenticate(&basic("alice", "new password")).await.is_ok());
+        assert!(f.identity.authenticate(&basic("alice", "old password"), None).await.is_err());
+        assert!(f.identity.authenticate(&basic("alice", "new password"), None).await.is_ok());
         change(f.admin.clone(), None, "set by admin").await.unwrap();
-        assert!(f.identity.authenticate(&basic("alice", "set by admin")).await.is_ok());
+        assert!(f.identity.authenticate(&basic("alice", "set by admin"), None).await.is_ok());
         for bad in ["short", "berth_looks_like_a_token", "line\nbreak"] {
             assert!(matches!(change(f.admin.clone(), None, bad).await, Err(Refusal::Invalid(_))), "{bad}");
         }
@@ -277,9 +277,9 @@ async fn what_others_wrote_is_seen_by_the_next_request() {
         let second = f.second_server().await;
         let alice = f.principal("user:alice").await;
         let (id, secret) = f.token(&alice, None).await;
-        assert!(second.authenticate(&bearer(&secret)).await.is_ok());
+        assert!(second.authenticate(&bearer(&secret), None).await.is_ok());
         tokens::revoke(&second, &f.admin, &id).await.unwrap();
-        assert!(f.identity.authenticate(&bearer(&secret)).await.is_err());
+        assert!(f.identity.authenticate(&bearer(&secret), None).await.is_err());
     })
     .await;
 }

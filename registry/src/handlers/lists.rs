@@ -5,6 +5,7 @@ use crate::error::{self, RegistryError};
 use crate::listing::{self, Listed};
 use crate::query::{self, Page};
 use crate::route::Route;
+use crate::store::Sight;
 use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderName, HeaderValue, header};
@@ -31,21 +32,21 @@ impl Call<'_> {
         Ok(self.listed(&Route::Catalog, &page, &listed, "application/json", &body))
     }
 
-    pub(super) async fn tags(&self, repository: &RepositoryName) -> Result<Response, RegistryError> {
+    pub(super) async fn tags(&self, repository: &RepositoryName, sight: Sight) -> Result<Response, RegistryError> {
         let page = self.page()?;
-        let listed = listing::tags(self.ctx, repository, &page).await?;
+        let listed = listing::tags(self.ctx, repository, sight, &page).await?;
         let body = json!({ "name": repository, "tags": listed.entries });
         Ok(self.listed(&Route::Tags(repository.clone()), &page, &listed, "application/json", &body))
     }
 
-    pub(super) async fn referrers(&self, repository: &RepositoryName, digest: &Digest) -> Result<Response, RegistryError> {
+    pub(super) async fn referrers(&self, repository: &RepositoryName, sight: Sight, digest: &Digest) -> Result<Response, RegistryError> {
         let page = self.page()?;
         let wanted: Vec<String> = query::all(self.parts.uri.query(), "artifactType")
             .filter(|text| !text.is_empty() && text.len() <= FILTER_BYTES_MAX)
             .take(FILTERS_MAX)
             .map(std::borrow::Cow::into_owned)
             .collect();
-        let listed = listing::referrers(self.ctx, repository, digest, &wanted, &page).await?;
+        let listed = listing::referrers(self.ctx, repository, sight, digest, &wanted, &page).await?;
         let body = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": listed.entries });
         let mut response = self.listed(&Route::Referrers(repository.clone(), digest.clone()), &page, &listed, INDEX, &body);
         if !wanted.is_empty() {

@@ -1,6 +1,7 @@
 //! `PUT manifests/<reference>`.
 
 use super::{Call, empty};
+use crate::audit;
 use crate::error::{self, RegistryError};
 use crate::manifest::validate::MANIFEST_BYTES_MAX;
 use crate::manifest::{self, CONTENT_DIGEST, Condition};
@@ -10,6 +11,7 @@ use crate::upload::receive_all;
 use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderName, HeaderValue, StatusCode, header};
+use identity::audit::Action;
 use model::{Digest, Reference, RepositoryName, Tag};
 
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
@@ -32,7 +34,12 @@ impl Call<'_> {
         push.condition = condition;
         push.tags.extend(tags.iter().filter(|tag| !matches!(&reference, Reference::Tag(own) if own == *tag)).cloned());
         let (digest, subject) = (push.manifest.digest.clone(), push.manifest.subject.clone());
+        let moves_tags = !push.tags.is_empty();
         manifest::put(self.ctx, push).await?;
+        if !moves_tags {
+            // Moved tags are push events, in the transaction that moved them.
+            audit::done(self.ctx, &self.access, Action::Push, &audit::manifest(&repository, &reference, &digest)).await;
+        }
         let mut response = empty(StatusCode::CREATED);
         let headers = response.headers_mut();
         error::insert(headers, header::LOCATION, &Route::Manifest(repository, Reference::Digest(digest.clone())).to_string());

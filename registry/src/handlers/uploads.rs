@@ -6,10 +6,11 @@ use crate::manifest::CONTENT_DIGEST;
 use crate::route::{Route, UploadId};
 use crate::upload::sessions::Session;
 use crate::upload::{self, Incoming};
-use crate::{blob, hash, range};
+use crate::{audit, blob, hash, range};
 use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderMap, HeaderName, StatusCode, header};
+use identity::audit::Action;
 use model::name::Algorithm;
 use model::{Digest, RepositoryName};
 
@@ -29,11 +30,13 @@ impl Call<'_> {
                 None => blob::mount(self.ctx, &self.access, &repository, &digest, None).await?,
             };
             if mounted {
+                self.record_blob(&repository, &digest).await;
                 return Ok(created(repository, digest));
             }
         } else if let Some(text) = self.query("digest") {
             let digest = digest(&text)?;
             upload::single(self.ctx, &self.access, &repository, self.incoming(body)?, digest.clone()).await?;
+            self.record_blob(&repository, &digest).await;
             return Ok(created(repository, digest));
         }
         let algorithm = match self.query("digest-algorithm") {
@@ -61,6 +64,7 @@ impl Call<'_> {
         let text = self.query("digest").ok_or_else(|| RegistryError::DigestInvalid("the query names no digest".into()))?;
         let digest = digest(&text)?;
         upload::finish(self.ctx, session, self.incoming(body)?, digest.clone()).await?;
+        self.record_blob(repository, &digest).await;
         Ok(created(repository.clone(), digest))
     }
 
@@ -68,6 +72,10 @@ impl Call<'_> {
         let session = upload::find(self.ctx, &self.access, repository, id).await?;
         upload::cancel(self.ctx, session).await?;
         Ok(empty(StatusCode::NO_CONTENT))
+    }
+
+    async fn record_blob(&self, repository: &RepositoryName, digest: &Digest) {
+        audit::done(self.ctx, &self.access, Action::PushBlob, &audit::blob(repository, digest)).await;
     }
 
     fn incoming(&self, body: Body) -> Result<Incoming, RegistryError> {

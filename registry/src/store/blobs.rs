@@ -1,7 +1,7 @@
 //! The `blobs` table (bytes on storage, once for all repositories) and `repository_blobs` (who may read them). A blob is only ever
 //! read through the repository that links it.
 
-use super::bad;
+use super::{Sight, bad};
 use crate::storage::StorageKey;
 use model::{Digest, RepositoryName, Timestamp};
 use platform::db::{DbError, Tx};
@@ -12,18 +12,21 @@ use sqlx::Row;
 pub struct Linked {
     pub size: u64,
     pub key: StorageKey,
+    /// Whether everybody may pull from that repository.
+    pub public: bool,
 }
 
 /// The blob `digest` as `repository` links it.
-pub async fn linked(tx: &mut Tx, repository: &RepositoryName, digest: &Digest) -> Result<Option<Linked>, DbError> {
+pub async fn linked(tx: &mut Tx, repository: &RepositoryName, digest: &Digest, sight: Sight) -> Result<Option<Linked>, DbError> {
     let row = sqlx::query(
-        "select b.size, b.storage_key from repositories r
+        "select b.size, b.storage_key, r.public from repositories r
          join repository_blobs l on l.repository_id = r.id
          join blobs b on b.digest = l.digest
-         where r.name = $1 and l.digest = $2",
+         where r.name = $1 and l.digest = $2 and (r.public = 1 or $3 = 1)",
     )
     .bind(repository.to_string())
     .bind(digest.to_string())
+    .bind(sight.as_bigint())
     .fetch_optional(tx)
     .await?;
     let Some(row) = row else { return Ok(None) };
@@ -32,6 +35,7 @@ pub async fn linked(tx: &mut Tx, repository: &RepositoryName, digest: &Digest) -
     Ok(Some(Linked {
         size: u64::try_from(size).map_err(|_| bad("blobs", "size", &size.to_string()))?,
         key: StorageKey::parse(&key).ok_or_else(|| bad("blobs", "storage_key", &key))?,
+        public: row.try_get::<i64, _>("public")? == 1,
     }))
 }
 

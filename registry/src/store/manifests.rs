@@ -1,6 +1,6 @@
 //! The `manifests` table (exact bytes per repository) and `manifest_references` (edges to what a manifest needs).
 
-use super::bad;
+use super::{Sight, bad};
 use crate::manifest::validate::{Kind, Reference as Edge};
 use model::{Digest, RepositoryName, Tag, Timestamp};
 use platform::db::{DbError, Tx};
@@ -13,6 +13,8 @@ pub struct Stored {
     pub digest: Digest,
     pub media_type: String,
     pub body: Vec<u8>,
+    /// Whether everybody may pull from its repository.
+    pub public: bool,
 }
 
 /// A manifest as it is written.
@@ -38,27 +40,29 @@ pub struct Referrer {
     pub annotations: Option<String>,
 }
 
-pub async fn by_digest(tx: &mut Tx, repository: &RepositoryName, digest: &Digest) -> Result<Option<Stored>, DbError> {
+pub async fn by_digest(tx: &mut Tx, repository: &RepositoryName, digest: &Digest, sight: Sight) -> Result<Option<Stored>, DbError> {
     let row = sqlx::query(
-        "select m.digest, m.media_type, m.body from repositories r join manifests m on m.repository_id = r.id
-         where r.name = $1 and m.digest = $2",
+        "select m.digest, m.media_type, m.body, r.public from repositories r join manifests m on m.repository_id = r.id
+         where r.name = $1 and m.digest = $2 and (r.public = 1 or $3 = 1)",
     )
     .bind(repository.to_string())
     .bind(digest.to_string())
+    .bind(sight.as_bigint())
     .fetch_optional(tx)
     .await?;
     row.as_ref().map(stored).transpose()
 }
 
-pub async fn by_tag(tx: &mut Tx, repository: &RepositoryName, tag: &Tag) -> Result<Option<Stored>, DbError> {
+pub async fn by_tag(tx: &mut Tx, repository: &RepositoryName, tag: &Tag, sight: Sight) -> Result<Option<Stored>, DbError> {
     let row = sqlx::query(
-        "select m.digest, m.media_type, m.body from repositories r
+        "select m.digest, m.media_type, m.body, r.public from repositories r
          join tags t on t.repository_id = r.id
          join manifests m on m.repository_id = r.id and m.digest = t.digest
-         where r.name = $1 and t.name = $2",
+         where r.name = $1 and t.name = $2 and (r.public = 1 or $3 = 1)",
     )
     .bind(repository.to_string())
     .bind(tag.to_string())
+    .bind(sight.as_bigint())
     .fetch_optional(tx)
     .await?;
     row.as_ref().map(stored).transpose()
@@ -123,6 +127,7 @@ pub async fn delete(tx: &mut Tx, repository_id: i64, digest: &Digest) -> Result<
 pub async fn referrers(
     tx: &mut Tx,
     repository: &RepositoryName,
+    sight: Sight,
     subject: &Digest,
     after: &str,
     limit: i64,
@@ -130,11 +135,12 @@ pub async fn referrers(
     let rows = sqlx::query(
         "select m.digest, m.media_type, m.artifact_type, m.annotations, cast(length(m.body) as bigint) as size
          from repositories r join manifests m on m.repository_id = r.id
-         where r.name = $1 and m.subject = $2 and m.digest > $3 order by m.digest limit $4",
+         where r.name = $1 and m.subject = $2 and m.digest > $3 and (r.public = 1 or $4 = 1) order by m.digest limit $5",
     )
     .bind(repository.to_string())
     .bind(subject.to_string())
     .bind(after.to_owned())
+    .bind(sight.as_bigint())
     .bind(limit)
     .fetch_all(tx)
     .await?;
@@ -179,5 +185,6 @@ fn stored(row: &AnyRow) -> Result<Stored, DbError> {
         digest: digest.parse().map_err(|_| bad("manifests", "digest", &digest))?,
         media_type: row.try_get("media_type")?,
         body: row.try_get("body")?,
+        public: row.try_get::<i64, _>("public")? == 1,
     })
 }

@@ -1,14 +1,14 @@
 //! The `tags` table: movable names of manifests.
 
 use super::bad;
-use model::{Digest, RepositoryName, Tag, Timestamp};
+use model::{Digest, Tag, Timestamp};
 use platform::db::{DbError, Tx};
 use sqlx::Row;
 
 /// What `tag` points to.
-pub async fn get(tx: &mut Tx, repository: &RepositoryName, tag: &Tag) -> Result<Option<Digest>, DbError> {
-    let row = sqlx::query("select t.digest from repositories r join tags t on t.repository_id = r.id where r.name = $1 and t.name = $2")
-        .bind(repository.to_string())
+pub async fn get(tx: &mut Tx, repository_id: i64, tag: &Tag) -> Result<Option<Digest>, DbError> {
+    let row = sqlx::query("select digest from tags where repository_id = $1 and name = $2")
+        .bind(repository_id)
         .bind(tag.to_string())
         .fetch_optional(tx)
         .await?;
@@ -51,4 +51,19 @@ pub async fn after(tx: &mut Tx, repository_id: i64, after: &str, limit: i64) -> 
         .fetch_all(tx)
         .await?;
     rows.iter().map(|row| Ok(row.try_get("name")?)).collect()
+}
+
+/// The tags on `digest`.
+pub async fn on(tx: &mut Tx, repository_id: i64, digest: &Digest) -> Result<Vec<Tag>, DbError> {
+    let rows = sqlx::query("select name from tags where repository_id = $1 and digest = $2")
+        .bind(repository_id)
+        .bind(digest.to_string())
+        .fetch_all(tx)
+        .await?;
+    rows.iter()
+        .map(|row| {
+            let name: String = row.try_get("name")?;
+            name.parse().map_err(|_| bad("tags", "name", &name))
+        })
+        .collect()
 }

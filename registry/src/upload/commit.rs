@@ -7,6 +7,7 @@ use super::file::UploadFile;
 use super::sessions::{Content, Session};
 use crate::context::Context;
 use crate::error::{RegistryError, io};
+use crate::quota;
 use crate::storage::StorageKey;
 use crate::store::{blobs, repositories, uploads};
 use model::Digest;
@@ -44,9 +45,19 @@ pub async fn commit(
     };
     failpoint::hit("blob-written");
     session.set_closed(true);
-    let standing = record(ctx, session, digest, size).await.inspect_err(|_| session.set_closed(false))?;
+    let standing = match record(ctx, session, digest, size).await {
+        Ok(standing) => standing,
+        Err(error) => {
+            session.set_closed(false);
+            if matches!(error, RegistryError::QuotaExceeded { .. }) {
+                discard(ctx, session, content).await?;
+            }
+            return Err(error);
+        }
+    };
     failpoint::hit("blob-committed");
     *content = Content::Gone;
+    session.advance(0);
     ctx.sessions.remove(&session.stored.id);
     ctx.metrics.blobs_pushed.inc();
     if standing != session.stored.key {
@@ -63,9 +74,10 @@ async fn record(ctx: &Context, session: &Session, digest: Digest, size: u64) -> 
         .write(move |tx| {
             let (stored, digest) = (stored.clone(), digest.clone());
             Box::pin(async move {
-                let (repository_id, _) = repositories::ensure(tx, now, &stored.repository, &stored.principal).await?;
+                let repository = repositories::ensure(tx, now, &stored.repository, &stored.principal).await?;
+                quota::require_for_blob(tx, &stored.repository, &repository, &digest, size).await?;
                 let key = blobs::insert(tx, now, &digest, size, &stored.key).await?;
-                blobs::link(tx, now, repository_id, &digest).await?;
+                blobs::link(tx, now, repository.id, &digest).await?;
                 uploads::delete(tx, &stored.id).await?;
                 Ok::<_, RegistryError>(key)
             })
@@ -80,6 +92,7 @@ pub async fn discard(ctx: &Context, session: &Session, content: &mut Content) ->
     }
     session.set_closed(true);
     *content = Content::Gone;
+    session.advance(0);
     ctx.sessions.remove(&session.stored.id);
     forget_row(ctx, session).await?;
     remove_file(ctx, &session.stored.key).await

@@ -5,6 +5,7 @@ use super::sessions::Session;
 use super::writer::Writer;
 use crate::context::Context;
 use crate::error::RegistryError;
+use crate::quota::Room;
 use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
@@ -25,6 +26,7 @@ pub enum Ended {
     Complete,
     Broken,
     TooLarge,
+    OverQuota,
     TakenOver,
     Stalled,
 }
@@ -39,15 +41,23 @@ pub struct Received {
     pub rest: Body,
 }
 
-/// Writes at most `limit` bytes of `body` to the end of `file`.
+/// What a body may have.
+pub struct Limit {
+    pub bytes: u64,
+    /// Room in the repository, where that is limited.
+    pub room: Option<Room>,
+}
+
+/// Writes at most `limit` of `body` to the end of `file`.
 pub async fn receive(
     ctx: &Context,
     session: &Session,
     file: UploadFile,
     mut body: Body,
-    limit: u64,
+    limit: &Limit,
     taken_over: &CancellationToken,
 ) -> Received {
+    let before = file.length();
     let mut writer = Writer::new(file, &ctx.receiving);
     let mut bytes = 0;
     let taken_over = taken_over.cancelled();
@@ -66,8 +76,12 @@ pub async fn receive(
             Ok(Some(Ok(frame))) => {
                 let Ok(data) = frame.into_data() else { continue };
                 bytes += data.len() as u64;
-                if bytes > limit {
+                if bytes > limit.bytes {
                     break Ended::TooLarge;
+                }
+                // What is on disk is counted already.
+                if limit.room.as_ref().is_some_and(|room| !room.has(before + bytes - session.length())) {
+                    break Ended::OverQuota;
                 }
                 writer.gather(data).await
             }

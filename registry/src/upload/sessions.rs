@@ -3,13 +3,12 @@
 use crate::error::RegistryError;
 use crate::hash::Running;
 use crate::route::UploadId;
-use crate::storage::StorageKey;
 use crate::store::uploads::StoredUpload;
 use model::name::Algorithm;
 use model::{RepositoryName, Timestamp};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 /// Sessions open at once, in all and per principal.
 const SESSIONS_MAX: usize = 10_000;
 const SESSIONS_PER_PRINCIPAL_MAX: usize = 1_000;
+/// Counts of repositories without uploads that are kept before they are cleared away.
+const PENDING_SPARE: usize = 64;
 /// Longest wait for an older request to let go of a session, in seconds.
 const TAKE_OVER_SECS_MAX: u64 = 15;
 
@@ -25,6 +26,8 @@ pub struct Session {
     /// What the bytes are hashed with while they come.
     pub algorithm: Algorithm,
     length: AtomicU64,
+    /// Bytes that the open uploads of its repository hold, this one's among them.
+    pending: Arc<AtomicU64>,
     active_at: AtomicI64,
     row: AtomicBool,
     closed: AtomicBool,
@@ -66,24 +69,31 @@ impl Content {
 }
 
 impl Session {
-    pub fn new(id: UploadId, repository: RepositoryName, principal: String, algorithm: Algorithm, now: Timestamp) -> Self {
-        let key = StorageKey::of_upload(&id);
+    /// A new session. `stored` is what its row will say, `pending` is of [`Sessions::pending`].
+    pub fn new(stored: StoredUpload, algorithm: Algorithm, pending: Arc<AtomicU64>) -> Self {
         let content = Content::Held(Box::new(Held { length: 0, hash: Running::new(algorithm) }));
-        Self::with(StoredUpload { id, repository, principal, key, created_at: now }, algorithm, 0, false, content, now)
+        let now = stored.created_at;
+        let mut session = Self::with(stored, content, now, pending);
+        session.algorithm = algorithm;
+        session
     }
 
     /// A session of which the database has the row and the disk `length` bytes.
-    pub fn recalled(stored: StoredUpload, length: u64, now: Timestamp) -> Self {
-        Self::with(stored, Algorithm::Sha256, length, true, Content::Unknown, now)
+    pub fn recalled(stored: StoredUpload, length: u64, now: Timestamp, pending: Arc<AtomicU64>) -> Self {
+        let mut session = Self::with(stored, Content::Unknown, now, pending);
+        session.row = AtomicBool::new(true);
+        session.advance(length);
+        session
     }
 
-    fn with(stored: StoredUpload, algorithm: Algorithm, length: u64, row: bool, content: Content, now: Timestamp) -> Self {
+    fn with(stored: StoredUpload, content: Content, now: Timestamp, pending: Arc<AtomicU64>) -> Self {
         Self {
             stored,
-            algorithm,
-            length: AtomicU64::new(length),
+            algorithm: Algorithm::Sha256,
+            length: AtomicU64::new(0),
+            pending,
             active_at: AtomicI64::new(now.as_micros()),
-            row: AtomicBool::new(row),
+            row: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             holder: Mutex::new(CancellationToken::new()),
             content: Arc::new(tokio::sync::Mutex::new(content)),
@@ -105,7 +115,14 @@ impl Session {
     }
 
     pub fn advance(&self, length: u64) {
-        self.length.store(length, Ordering::Release);
+        let before = self.length.swap(length, Ordering::AcqRel);
+        // Wraps on the way down, which adds up all the same.
+        self.pending.fetch_add(length.wrapping_sub(before), Ordering::AcqRel);
+    }
+
+    /// Bytes that the open uploads of its repository hold.
+    pub fn pending(&self) -> &Arc<AtomicU64> {
+        &self.pending
     }
 
     pub fn touch(&self, now: Timestamp) {
@@ -134,6 +151,13 @@ impl Session {
     }
 }
 
+/// What it held is held no more: committed, removed, or forgotten until it is recalled.
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.advance(0);
+    }
+}
+
 #[derive(Default)]
 pub struct Sessions(Mutex<Table>);
 
@@ -141,11 +165,26 @@ pub struct Sessions(Mutex<Table>);
 struct Table {
     by_id: HashMap<UploadId, Arc<Session>>,
     by_principal: HashMap<String, usize>,
+    pending: HashMap<RepositoryName, Weak<AtomicU64>>,
 }
 
 impl Sessions {
     pub fn get(&self, id: &UploadId) -> Option<Arc<Session>> {
         self.lock().by_id.get(id).cloned()
+    }
+
+    /// The count of bytes that open uploads of `repository` hold.
+    pub fn pending(&self, repository: &RepositoryName) -> Arc<AtomicU64> {
+        let mut table = self.lock();
+        if let Some(count) = table.pending.get(repository).and_then(Weak::upgrade) {
+            return count;
+        }
+        if table.pending.len() > 2 * table.by_id.len() + PENDING_SPARE {
+            table.pending.retain(|_, count| count.strong_count() > 0);
+        }
+        let count = Arc::default();
+        table.pending.insert(repository.clone(), Arc::downgrade(&count));
+        count
     }
 
     /// Adds a new session, unless there are too many.
@@ -204,10 +243,38 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::StorageKey;
 
     fn session(bits: u128, principal: &str) -> Arc<Session> {
+        counted(bits, principal, Arc::default())
+    }
+
+    fn counted(bits: u128, principal: &str, pending: Arc<AtomicU64>) -> Arc<Session> {
         let id = UploadId::from_random(bits);
-        Arc::new(Session::new(id, "a".parse().unwrap(), principal.into(), Algorithm::Sha256, Timestamp::from_secs(1)))
+        let key = StorageKey::of_upload(&id);
+        let (repository, created_at) = ("a".parse().unwrap(), Timestamp::from_secs(1));
+        let stored = StoredUpload { id, repository, principal: principal.into(), key, created_at };
+        Arc::new(Session::new(stored, Algorithm::Sha256, pending))
+    }
+
+    #[test]
+    fn what_open_uploads_hold_is_counted_by_repository() {
+        let sessions = Sessions::default();
+        let a: RepositoryName = "a".parse().unwrap();
+        let (one, two) = (counted(1, "user:a", sessions.pending(&a)), counted(2, "user:a", sessions.pending(&a)));
+        one.advance(10);
+        two.advance(5);
+        one.advance(7);
+        assert_eq!(sessions.pending(&a).load(Ordering::Acquire), 12);
+        assert_eq!(sessions.pending(&"b".parse().unwrap()).load(Ordering::Acquire), 0);
+        drop(one);
+        assert_eq!(sessions.pending(&a).load(Ordering::Acquire), 5);
+        two.advance(0);
+        drop(two);
+        for number in 0..1000 {
+            sessions.pending(&format!("r{number}").parse().unwrap());
+        }
+        assert!(sessions.lock().pending.len() <= PENDING_SPARE + 1);
     }
 
     #[test]

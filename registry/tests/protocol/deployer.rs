@@ -15,6 +15,8 @@ async fn assigned(world: &World, root: &str, kind: AssignedKind, digest: &str) -
         digest: digest.parse().unwrap(),
         method: Method::GET,
         headers: HeaderMap::new(),
+        instance: "0123".into(),
+        address: None,
     };
     Answer::of(serve_assigned(&world.registry, request).await).await.status
 }

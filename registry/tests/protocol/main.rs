@@ -8,5 +8,6 @@ mod blobs;
 mod deployer;
 mod lists;
 mod manifests;
+mod settings;
 mod uploads;
 mod world;

@@ -13,7 +13,7 @@ use model::{Clock, Timestamp};
 use platform::db::testing::on_each_url;
 use platform::db::{DatabaseUrl, Db};
 use platform::wake::Wake;
-use registry::{Registry, RegistryConfig};
+use registry::{Registry, RegistryConfig, SettingsChange};
 use serde_json::{Value, json};
 use sha2::Digest as _;
 use std::path::Path;
@@ -59,7 +59,7 @@ impl World {
         let (db, identity, registry) = open(&url, folder.path(), clock.clone(), &pushed).await;
         let made = bootstrap(&identity, BootstrapAdmin { user: Some("root".into()), ..BootstrapAdmin::default() }).await.unwrap().unwrap();
         let principal: Principal = "user:root".parse().unwrap();
-        let admin_caller = Caller { principal, credential: Credential::Password, scope: None };
+        let admin_caller = Caller::new(principal, Credential::Password);
         Self { registry, db, identity, clock, pushed, admin: format!("Bearer {}", made.token), admin_caller, folder, url }
     }
 
@@ -104,6 +104,12 @@ impl World {
 
     pub async fn revoke(&self, grant: &str) {
         grants::revoke(&self.identity, &self.admin_caller, grant).await.unwrap();
+    }
+
+    /// Changes the settings of a repository, which has to be there.
+    pub async fn change(&self, repository: &str, change: SettingsChange) {
+        let name = repository.parse().unwrap();
+        registry::change_settings(&self.registry, &name, &self.admin_caller, change).await.unwrap().unwrap();
     }
 
     pub fn ask(&self, method: Method, path: impl Into<String>) -> Ask<'_> {

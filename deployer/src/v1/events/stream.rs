@@ -19,6 +19,7 @@ use identity::{Caller, Snapshot};
 use platform::db::DbError;
 use platform::events::{self, Event};
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
@@ -59,7 +60,16 @@ pub(super) fn open(context: &Arc<Context>, caller: &Caller, headers: &HeaderMap,
     })?;
     let (sender, frames) = mpsc::channel(FRAMES_MAX);
     let shown = headers.get(AUTHORIZATION).map(|value| (AUTHORIZATION, value.clone())).into_iter().collect();
-    let feed = Feed { news: context.live.subscribe(), context: context.clone(), shown, filter, sender, position: 0, _seat: seat };
+    let feed = Feed {
+        news: context.live.subscribe(),
+        context: context.clone(),
+        shown,
+        address: caller.address,
+        filter,
+        sender,
+        position: 0,
+        _seat: seat,
+    };
     tokio::spawn(feed.run());
     let frames = stream::unfold(frames, |mut frames| async { frames.recv().await.map(|frame| (Ok::<_, Infallible>(frame), frames)) });
     let heartbeat = KeepAlive::new().interval(Duration::from_secs(HEARTBEAT_SECS)).text("still here");
@@ -75,6 +85,7 @@ struct Feed {
     news: broadcast::Receiver<News>,
     /// The credentials of the request.
     shown: HeaderMap,
+    address: Option<IpAddr>,
     filter: Filter,
     sender: mpsc::Sender<Frame>,
     /// Everything up to here was sent, or is not for this reader.
@@ -167,7 +178,7 @@ impl Feed {
     /// Whoever asked, as of now: tokens end, principals are disabled, grants go.
     async fn authenticate(&self) -> Result<(Arc<Snapshot>, Caller), End> {
         let identity = &self.context.identity;
-        let caller = identity.authenticate(&self.shown).await.map_err(|_| End::Caller)?;
+        let caller = identity.authenticate(&self.shown, self.address).await.map_err(|_| End::Caller)?;
         let snapshot = identity.snapshot().await.map_err(|error| DbError::Other(error.to_string()))?;
         Ok((snapshot, caller))
     }
