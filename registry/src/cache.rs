@@ -84,8 +84,7 @@ impl<V> Cache<V> {
         let prefix = repository.as_str();
         let bytes = &mut shard.bytes;
         shard.entries.retain(|path, entry| {
-            let within = path.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'));
-            let gone = within && concerns(path, &entry.value);
+            let gone = is_of(path, prefix) && concerns(path, &entry.value);
             if gone {
                 *bytes -= entry.bytes;
             }
@@ -107,6 +106,12 @@ impl<V> Cache<V> {
         // Nothing panics while holding the lock; a poisoned one is as good as any.
         self.shards[at].lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether `path` is `{repository}/{kind}/{reference}`, and not of a repository below it.
+fn is_of(path: &str, repository: &str) -> bool {
+    let rest = path.strip_prefix(repository).and_then(|rest| rest.strip_prefix('/'));
+    rest.and_then(|rest| rest.split_once('/')).is_some_and(|(_, reference)| !reference.contains('/'))
 }
 
 impl<V> Shard<V> {
@@ -155,6 +160,19 @@ mod tests {
         assert!(cache.get("a", "a/manifests/v2").is_some());
         assert!(cache.get("ab", "ab/manifests/v1").is_some());
         assert!(cache.get("a/b", "a/b/manifests/v1").is_some());
+    }
+
+    #[test]
+    fn a_path_is_of_one_repository() {
+        for (path, repository, expected) in [
+            ("a/manifests/v1", "a", true),
+            ("a/b/manifests/v1", "a", false),
+            ("a/b/manifests/v1", "a/b", true),
+            ("ab/manifests/v1", "a", false),
+            ("a/manifests/manifests/v1", "a", false),
+        ] {
+            assert_eq!(is_of(path, repository), expected, "{path} of {repository}");
+        }
     }
 
     #[test]
