@@ -15,6 +15,12 @@ pub const PASSWORD_VARIABLE: &str = "BERTH_TEST_REGISTRY_PASSWORD";
 
 /// What blobs are sent as.
 pub const OCTETS: (&str, &str) = ("content-type", "application/octet-stream");
+/// What clients say they take, as the specification wants them to (PULL-3): some registries give nothing else otherwise.
+const ACCEPT: (&str, &str) = (
+    "accept",
+    "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
+     application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json, */*",
+);
 /// The descriptor of no config at all, and its content.
 pub const EMPTY_TYPE: &str = "application/vnd.oci.empty.v1+json";
 pub const EMPTY_CONTENT: &str = "{}";
@@ -69,11 +75,11 @@ impl Repository {
     }
 
     pub async fn get(&self, rest: &str) -> Result<Answer> {
-        self.client.get(&self.path(rest)).await
+        self.send(Method::GET, rest, &[ACCEPT], Bytes::new()).await
     }
 
     pub async fn head(&self, rest: &str) -> Result<Answer> {
-        self.client.head(&self.path(rest)).await
+        self.send(Method::HEAD, rest, &[ACCEPT], Bytes::new()).await
     }
 
     pub async fn delete(&self, rest: &str) -> Result<Answer> {

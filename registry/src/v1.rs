@@ -133,7 +133,6 @@ fn unknown(name: &RepositoryName) -> ApiError {
     ApiError::not_found(format!("there is no repository {name}, or you may not pull from it"))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "used as the argument of map_err")]
 fn fault(error: RegistryError) -> ApiError {
     if let RegistryError::SettingsInvalid(reason) = error {
         return ApiError::invalid(reason);

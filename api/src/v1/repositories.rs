@@ -48,6 +48,7 @@ pub struct RepositoryDetail {
 }
 
 /// What is to be changed; what is absent stays.
+#[expect(clippy::option_option, reason = "a number, null and absence are three things")]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RepositoryChange {
@@ -68,6 +69,7 @@ pub struct RepositoryChange {
 }
 
 /// A member that is there, be it `null`.
+#[expect(clippy::option_option, reason = "a number, null and absence are three things")]
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<u64>>, D::Error> {
     Option::<u64>::deserialize(deserializer).map(Some)
 }

@@ -19,7 +19,8 @@ async fn push_man_1_2_a_manifest_is_201_with_location_and_digest() -> Result<()>
     let image = SmallImage::new();
     let answer = repository.push("v1", &image).await?;
     ensure!(answer.header("docker-content-digest") == image.digest(), "{:?}", answer.headers);
-    let pulled = registry.client.get(&location(&answer)?).await?.expect(200)?;
+    let headers = [("accept", MANIFEST_TYPE)];
+    let pulled = registry.client.send(Method::GET, &location(&answer)?, &headers, bytes::Bytes::new()).await?.expect(200)?;
     ensure!(pulled.body == image.manifest.bytes, "other bytes came back");
     Ok(())
 }
