@@ -6,6 +6,7 @@ pub mod access;
 pub mod client;
 pub mod deployer;
 pub mod events;
+pub mod garbage;
 pub mod triggers;
 
 use serde::{Deserialize, Serialize};

@@ -103,6 +103,9 @@ pub enum Command {
     /// Task definitions: what a task consists of
     #[command(subcommand)]
     TaskDefinition(commands::task_definition::TaskDefinitionCommand),
+    /// Look after what the registry stores
+    #[command(subcommand)]
+    Registry(commands::registry::RegistryCommand),
     /// List repositories
     Repos(commands::repos::ReposArgs),
 }

@@ -140,6 +140,7 @@ async fn open_registry(
     registry.pushed = pushed.clone();
     registry.external_url.clone_from(&args.external_url);
     registry.tls = config.tls != PublicTls::Plain;
+    registry.gc = config.gc;
     Registry::open(registry, db.clone(), clock.clone(), identity.clone()).await.map_err(failed("cannot open the registry"))
 }
 
@@ -160,7 +161,7 @@ fn deployer_config(config: &Config, control_plane_id: String, epoch: i64) -> Dep
 
 /// All public faces on one router. The OpenAPI document is made from the routes themselves.
 fn public_router(registry: &Registry, deployer: &Deployer, identity: Identity, operations: Router) -> Router {
-    let (v1, document) = identity::router(identity).merge(deployer.v1_router()).split_for_parts();
+    let (v1, document) = identity::router(identity).merge(deployer.v1_router()).merge(registry.v1_router()).split_for_parts();
     let document: Arc<str> = document.to_json().unwrap_or_default().into();
     let document = get(move || async move { ([(http::header::CONTENT_TYPE, "application/json")], document.to_string()) });
     Router::new()

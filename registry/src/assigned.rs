@@ -66,7 +66,7 @@ async fn content(ctx: &Context, request: &AssignedRequest) -> Result<Response, R
         }
         AssignedKind::Blob => {
             let served = blob::get(ctx, &request.repository, &request.digest).await?;
-            blob::send(ctx, &served, &request.method, &request.headers).await
+            blob::answer(ctx, served, &request.repository, &request.digest, &request.method, &request.headers).await
         }
     }
 }

@@ -46,6 +46,10 @@ impl Gate {
         Self { identity, external_url, scheme: if config.tls { "https" } else { "http" } }
     }
 
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
     /// Who asks. Bad credentials are an error and never nobody.
     pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Access, AuthError> {
         let caller = self.identity.authenticate_registry(headers).await?;

@@ -127,8 +127,11 @@ impl Call<'_> {
             },
             Route::Blob(repository, digest) => match method {
                 Method::GET | Method::HEAD => {
-                    let served = blob::get(self.ctx, &repository, &digest).await?;
-                    blob::send(self.ctx, &served, &method, &self.parts.headers).await
+                    let served = match method {
+                        Method::HEAD => blob::look(self.ctx, &self.access, &repository, &digest).await?,
+                        _ => blob::get(self.ctx, &repository, &digest).await?,
+                    };
+                    blob::answer(self.ctx, served, &repository, &digest, &method, &self.parts.headers).await
                 }
                 Method::DELETE => blob::delete(self.ctx, &repository, &digest).await.map(|()| accepted()),
                 _ => Err(unsupported(method, "GET, HEAD, DELETE")),

@@ -9,6 +9,7 @@ mod blob;
 mod cache;
 mod context;
 mod error;
+mod gc;
 mod handlers;
 mod hash;
 mod listing;
@@ -21,10 +22,12 @@ mod route;
 mod storage;
 mod store;
 mod upload;
+mod v1;
 
 pub use assigned::{AssignedKind, AssignedRequest};
-pub use context::RegistryConfig;
+pub use context::{GcConfig, RegistryConfig};
 pub use error::RegistryError;
+pub use gc::Collected;
 pub use repository::{Filter, Repository};
 
 use auth::Gate;
@@ -41,6 +44,7 @@ use platform::lifecycle::Lifecycle;
 use platform::wake::Wake;
 use std::sync::Arc;
 use std::time::Duration;
+use utoipa_axum::router::OpenApiRouter;
 
 /// Memory for hot manifests, and for where hot blobs are, in bytes.
 const MANIFEST_CACHE_BYTES: usize = 12 * 1024 * 1024;
@@ -71,6 +75,7 @@ impl Registry {
             buffers: Arc::default(),
             receiving: Arc::default(),
             metrics: metrics::Metrics::default(),
+            collecting: tokio::sync::Mutex::default(),
         })))
     }
 
@@ -87,7 +92,12 @@ impl Registry {
         handlers::handle(&self.0, request).await
     }
 
-    /// Starts the background work: unfinished uploads expire.
+    /// `/api/v1` as far as it is about the registry.
+    pub fn v1_router(&self) -> OpenApiRouter {
+        v1::router(self.0.clone())
+    }
+
+    /// Starts the background work: unfinished uploads expire, garbage is collected.
     pub fn start(&self, lifecycle: &Lifecycle) {
         let registry = self.clone();
         lifecycle.every(Wake::default(), Duration::from_secs(upload::expiry::PERIOD_SECS), move || {
@@ -100,6 +110,29 @@ impl Registry {
                 }
             }
         });
+        let (registry, wake) = (self.clone(), Wake::default());
+        lifecycle.every(wake.clone(), self.0.config.gc.period(), move || {
+            let (registry, wake) = (registry.clone(), wake.clone());
+            async move {
+                match registry.collect_garbage().await {
+                    Ok(done) if done.more => wake.wake(),
+                    Ok(_) => {}
+                    Err(error) => {
+                        registry.0.metrics.gc_failures.inc();
+                        tracing::warn!(%error, "cannot collect garbage");
+                    }
+                }
+            }
+        });
+    }
+
+    /// One bounded pass of the garbage collector.
+    pub async fn collect_garbage(&self) -> Result<Collected, RegistryError> {
+        let done = gc::pass(&self.0).await?;
+        if done.manifests + done.blobs + done.files > 0 {
+            tracing::info!(manifests = done.manifests, blobs = done.blobs, files = done.files, bytes = done.bytes, "garbage collected");
+        }
+        Ok(done)
     }
 
     /// One batch of expiry; returns how many uploads ended.

@@ -9,7 +9,8 @@ use crate::auth::Access;
 use crate::context::Context;
 use crate::error::{MISSING_NAMED_MAX, RegistryError};
 use crate::hash;
-use crate::store::manifests::{NewManifest, Stored};
+use crate::store::blobs::Link;
+use crate::store::manifests::{Named, NewManifest, Since, Stored};
 use crate::store::{blobs, manifests, repositories, tags};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -159,75 +160,122 @@ pub async fn put(ctx: &Arc<Context>, push: Push) -> Result<(), RegistryError> {
 
 async fn store(tx: &mut Tx, now: Timestamp, push: &Push) -> Result<(), RegistryError> {
     let (repository_id, _) = repositories::ensure(tx, now, &push.repository, &push.pusher.principal).await?;
-    let missing = missing(tx, repository_id, push).await?;
-    if !missing.is_empty() {
-        return Err(RegistryError::ReferencesMissing(missing));
+    let needed = needed(tx, repository_id, push).await?;
+    if !needed.missing.is_empty() {
+        return Err(RegistryError::ReferencesMissing(needed.missing));
     }
+    let mut before = Vec::with_capacity(push.tags.len());
     for tag in &push.tags {
+        let standing = tags::get(tx, repository_id, tag).await?;
         let holds = match &push.condition {
             Condition::None => true,
-            Condition::Absent => tags::get(tx, &push.repository, tag).await?.is_none(),
-            Condition::Is(digest) => tags::get(tx, &push.repository, tag).await?.as_ref() == Some(digest),
+            Condition::Absent => standing.is_none(),
+            Condition::Is(digest) => standing.as_ref() == Some(digest),
         };
         if !holds {
             return Err(RegistryError::PreconditionFailed);
         }
+        before.extend(standing.filter(|standing| *standing != push.manifest.digest));
     }
-    manifests::insert(tx, now, repository_id, &push.manifest).await?;
+    let named = if push.tags.is_empty() { Named::ByDigest } else { Named::ByTag };
+    manifests::insert(tx, now, repository_id, &push.manifest, named).await?;
+    needed.keep(tx, repository_id, &push.manifest.digest).await?;
     for tag in &push.tags {
         tags::set(tx, now, repository_id, tag, &push.manifest.digest).await?;
         exchange::record_push(tx, now, &push.repository, tag, &push.manifest.digest, &push.pusher).await?;
     }
+    for digest in &before {
+        manifests::untag(tx, now, repository_id, digest).await?;
+    }
     Ok(())
 }
 
-/// References that are not in the repository, as many as an answer names. The subject need not exist (PUSH-MAN-5).
-async fn missing(tx: &mut Tx, repository_id: i64, push: &Push) -> Result<Vec<String>, DbError> {
-    let mut missing: Vec<String> = push.unsupported.iter().take(MISSING_NAMED_MAX).cloned().collect();
+/// How what a push needs stands in its repository.
+#[derive(Debug, Default)]
+struct Needed {
+    /// What is not there, as much as an answer names.
+    missing: Vec<String>,
+    /// Whether the garbage collector has an eye on any of the blobs, and of the manifests.
+    unused_blobs: bool,
+    manifests: bool,
+}
+
+impl Needed {
+    /// Takes what the manifest names out of the garbage collector's sight; called with its edges in place.
+    async fn keep(&self, tx: &mut Tx, repository_id: i64, manifest: &Digest) -> Result<(), DbError> {
+        if self.unused_blobs {
+            blobs::use_by(tx, repository_id, manifest).await?;
+        }
+        if self.manifests {
+            manifests::adopt(tx, repository_id, manifest).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Looks at the references of a push. The subject need not exist (PUSH-MAN-5).
+async fn needed(tx: &mut Tx, repository_id: i64, push: &Push) -> Result<Needed, DbError> {
+    let missing = push.unsupported.iter().take(MISSING_NAMED_MAX).cloned().collect();
+    let mut needed = Needed { missing, ..Needed::default() };
     for reference in push.manifest.references.iter().filter(|reference| reference.required) {
-        if missing.len() >= MISSING_NAMED_MAX {
+        if needed.missing.len() >= MISSING_NAMED_MAX {
             break;
         }
         let digest = reference.digest.as_str();
-        let there = match reference.kind {
-            Kind::Manifest => manifests::exists(tx, repository_id, digest).await?,
-            // An entry of an index may name a manifest by another media type.
-            Kind::Blob => blobs::is_linked(tx, repository_id, digest).await? || manifests::exists(tx, repository_id, digest).await?,
-        };
-        if !there {
-            missing.push(reference.digest.to_string());
+        let link = if reference.kind == Kind::Blob { blobs::link_of(tx, repository_id, digest).await? } else { None };
+        needed.unused_blobs |= link == Some(Link::Unused);
+        if link.is_some() {
+            continue;
+        }
+        // An entry of an index may name a manifest by another media type.
+        if manifests::exists(tx, repository_id, digest).await? {
+            needed.manifests = true;
+        } else {
+            needed.missing.push(reference.digest.to_string());
         }
     }
-    Ok(missing)
+    Ok(needed)
 }
 
 /// Deletes a tag, or a manifest with every tag on it (DEL-2, DEL-3).
 pub async fn delete(ctx: &Arc<Context>, repository: &RepositoryName, reference: &Reference) -> Result<(), RegistryError> {
     let (ctx, repository, reference) = (ctx.clone(), repository.clone(), reference.clone());
     let task = tokio::spawn(async move {
-        let target = (repository.clone(), reference.clone());
+        let (target, now) = ((repository.clone(), reference.clone()), ctx.clock.now());
         let found = ctx
             .db
             .write(move |tx| {
                 let (repository, reference) = target.clone();
-                Box::pin(async move { remove(tx, &repository, &reference).await })
+                Box::pin(async move { remove(tx, now, &repository, &reference).await })
             })
             .await?;
         match &reference {
             Reference::Tag(_) => ctx.manifests.forget_path(&repository, &path(&repository, &reference)),
-            Reference::Digest(digest) => ctx.manifests.forget(&repository, |_, served| served.digest == *digest),
+            Reference::Digest(digest) => forget(&ctx, &repository, digest),
         }
         if found { Ok(()) } else { Err(RegistryError::ManifestUnknown { repository, reference: reference.to_string() }) }
     });
     task.await.map_err(|_| RegistryError::Internal("a manifest delete did not end".into()))?
 }
 
-async fn remove(tx: &mut Tx, repository: &RepositoryName, reference: &Reference) -> Result<bool, DbError> {
+async fn remove(tx: &mut Tx, now: Timestamp, repository: &RepositoryName, reference: &Reference) -> Result<bool, DbError> {
     let Some(id) = repositories::id(tx, repository).await? else { return Ok(false) };
     match reference {
-        Reference::Tag(tag) => tags::delete(tx, id, tag).await,
-        Reference::Digest(digest) => manifests::delete(tx, id, digest).await,
+        Reference::Tag(tag) => {
+            let digest = tags::delete(tx, id, tag).await?;
+            if let Some(digest) = &digest {
+                manifests::untag(tx, now, id, digest).await?;
+            }
+            Ok(digest.is_some())
+        }
+        Reference::Digest(digest) => manifests::delete(tx, Since { blobs: now, manifests: now }, id, digest).await,
     }
+}
+
+/// After the commit that took a manifest away: it is not in memory any more, nor that its blobs are in use.
+pub fn forget(ctx: &Context, repository: &RepositoryName, digest: &Digest) {
+    ctx.manifests.forget(repository, |_, served| served.digest == *digest);
+    ctx.blobs.forget(repository, |_, _| true);
 }
 
 /// The key of a manifest in the cache: its path below `/v2/`.

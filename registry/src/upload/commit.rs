@@ -8,8 +8,10 @@ use super::sessions::{Content, Session};
 use crate::context::Context;
 use crate::error::{RegistryError, io};
 use crate::storage::StorageKey;
-use crate::store::{blobs, repositories, uploads};
+use crate::store::uploads::StoredUpload;
+use crate::store::{blobs, removals, repositories, uploads};
 use model::Digest;
+use platform::db::DbError;
 use platform::failpoint;
 use std::sync::Arc;
 
@@ -43,8 +45,21 @@ pub async fn commit(
         Err(error) => return Err(error),
     };
     failpoint::hit("blob-written");
-    session.set_closed(true);
-    let standing = record(ctx, session, digest, size).await.inspect_err(|_| session.set_closed(false))?;
+    session.close().await;
+    let standing = match record(ctx, session, digest, size).await {
+        Ok(standing) => standing,
+        Err(error) => {
+            if !ctx.exclusive && matches!(error, RegistryError::Db(DbError::Unavailable(_))) {
+                // Whether it was committed is not known: the file may be a blob by now, and nothing may be written to it or remove it.
+                // The session's row is there if it was not, and with it the way back.
+                *content = Content::Gone;
+                ctx.sessions.remove(&session.stored.id);
+            } else {
+                session.reopen();
+            }
+            return Err(error);
+        }
+    };
     failpoint::hit("blob-committed");
     *content = Content::Gone;
     ctx.sessions.remove(&session.stored.id);
@@ -56,7 +71,8 @@ pub async fn commit(
     Ok(())
 }
 
-/// One transaction: the blob, its link, the session's end. Returns where the blob's bytes are.
+/// One transaction: the blob, its link, the session's end. Returns where the blob's bytes are; what the session brought is queued for
+/// removal where they were here before.
 async fn record(ctx: &Context, session: &Session, digest: Digest, size: u64) -> Result<StorageKey, RegistryError> {
     let (now, stored) = (ctx.clock.now(), session.stored.clone());
     ctx.db
@@ -67,6 +83,9 @@ async fn record(ctx: &Context, session: &Session, digest: Digest, size: u64) -> 
                 let key = blobs::insert(tx, now, &digest, size, &stored.key).await?;
                 blobs::link(tx, now, repository_id, &digest).await?;
                 uploads::delete(tx, &stored.id).await?;
+                if key != stored.key {
+                    removals::insert(tx, now, &stored.key, size).await?;
+                }
                 Ok::<_, RegistryError>(key)
             })
         })
@@ -78,19 +97,23 @@ pub async fn discard(ctx: &Context, session: &Session, content: &mut Content) ->
     if matches!(content, Content::Gone) {
         return Ok(());
     }
-    session.set_closed(true);
+    session.close().await;
     *content = Content::Gone;
     ctx.sessions.remove(&session.stored.id);
-    forget_row(ctx, session).await?;
+    end(ctx, &session.stored, session.length()).await?;
     remove_file(ctx, &session.stored.key).await
 }
 
-pub async fn forget_row(ctx: &Context, session: &Session) -> Result<(), RegistryError> {
-    let id = session.stored.id.clone();
+/// Ends a session on record. Its file is queued for removal with that, so that no crash leaves it behind.
+pub async fn end(ctx: &Context, stored: &StoredUpload, length: u64) -> Result<(), RegistryError> {
+    let (now, stored) = (ctx.clock.now(), stored.clone());
     ctx.db
         .write(move |tx| {
-            let id = id.clone();
-            Box::pin(async move { Ok::<_, RegistryError>(uploads::delete(tx, &id).await?) })
+            let stored = stored.clone();
+            Box::pin(async move {
+                uploads::delete(tx, &stored.id).await?;
+                Ok::<_, RegistryError>(removals::insert(tx, now, &stored.key, length).await?)
+            })
         })
         .await
 }
