@@ -276,7 +276,7 @@ async fn play(world: &Arc<World>, seed: u64) -> Result<(Vec<Acknowledged>, u64)>
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_that_was_acknowledged_or_promised_is_collected() -> Result<()> {
-    let seed = std::env::var("BERTH_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random);
+    let seed: u64 = std::env::var("BERTH_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random);
     println!("BERTH_TEST_SEED={seed}");
     let secs = GRACE.as_secs().to_string();
     let server = Server::builder().env("BERTH_GC_GRACE_SECS", &secs).env("BERTH_UNTAGGED_SECS", &secs).start().await?;

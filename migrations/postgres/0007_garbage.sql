@@ -13,6 +13,13 @@ create index blobs_unlinked on blobs (unlinked_since) where unlinked_since is no
 alter table manifests add column untagged_since bigint;
 create index manifests_untagged on manifests (untagged_since) where untagged_since is not null;
 
+-- Digests are compared with each other, and an index serves only its own collation: that of manifests.
+alter table blobs alter column digest type text collate "C";
+alter table repository_blobs alter column digest type text collate "C";
+alter table manifests alter column subject type text collate "C";
+alter table manifest_references alter column digest type text collate "C", alter column child type text collate "C";
+alter table tags alter column digest type text collate "C";
+
 -- By child first: who needs a blob is asked over all repositories.
 drop index manifest_references_child;
 create index manifest_references_child on manifest_references (child, repository_id);

@@ -107,22 +107,22 @@ async fn facts_by(tx: &mut Tx, candidate: &Candidate) -> Result<Option<Facts>, D
     row.map(|row| facts_of(&row, needs)).transpose()
 }
 
-/// What is asked of a candidate, and what the numbers of its answer mean, from one on.
+/// What is asked of a candidate, and what the numbers of its answer mean, from one on. What is looked for is written as parameters:
+/// PostgreSQL would fetch whole tables to answer `exists` about a column.
 const fn facts_statement(kind: Kind) -> (&'static str, [Need; 3]) {
     match kind {
         Kind::Manifest => (
             "select m.untagged_since as since, cast(case \
-                 when exists (select 1 from tags t where t.repository_id = m.repository_id and t.digest = m.digest) then 1 \
-                 when exists (select 1 from manifest_references e where e.child = m.digest and e.repository_id = m.repository_id) then 2 \
-                 when m.subject is not null and exists (select 1 from manifests s \
-                     where s.repository_id = m.repository_id and s.digest = m.subject) then 3 \
+                 when exists (select 1 from tags t where t.repository_id = $1 and t.digest = $2) then 1 \
+                 when exists (select 1 from manifest_references e where e.child = $2 and e.repository_id = $1) then 2 \
+                 when m.subject = (select s.digest from manifests s where s.repository_id = $1 and s.digest = m.subject) then 3 \
                  else 0 end as bigint) as need \
              from manifests m where m.repository_id = $1 and m.digest = $2",
             [Need::Tag, Need::Index, Need::Subject],
         ),
         Kind::Link => (
             "select l.unused_since as since, cast(case \
-                 when exists (select 1 from manifest_references e where e.child = l.digest and e.repository_id = l.repository_id) then 1 \
+                 when exists (select 1 from manifest_references e where e.child = $2 and e.repository_id = $1) then 1 \
                  else 0 end as bigint) as need \
              from repository_blobs l where l.repository_id = $1 and l.digest = $2",
             [Need::Manifest; 3],
@@ -130,8 +130,8 @@ const fn facts_statement(kind: Kind) -> (&'static str, [Need; 3]) {
         // It stands nowhere, and -1 is the id of nowhere.
         Kind::Blob => (
             "select b.unlinked_since as since, cast(case \
-                 when exists (select 1 from repository_blobs l where l.digest = b.digest) then 1 \
-                 when exists (select 1 from manifest_references e where e.child = b.digest) then 2 \
+                 when exists (select 1 from repository_blobs l where l.digest = $2) then 1 \
+                 when exists (select 1 from manifest_references e where e.child = $2) then 2 \
                  else 0 end as bigint) as need \
              from blobs b where b.digest = $2 and $1 = -1",
             [Need::Repository, Need::Manifest, Need::Manifest],

@@ -53,6 +53,7 @@ async fn the_blobs_of_a_deleted_manifest_go_when_their_grace_time_is_over_and_sh
     on_each(|world| async move {
         let gone = world.image("a", "v1", b"only here").await;
         world.image("a", "v2", b"another").await;
+        assert_eq!(collect(&world).await, Collected { files: 1, ..Collected::default() }, "the config that was here before");
         let files = world.files();
         delete(&world, &format!("/v2/a/manifests/{gone}")).await;
         world.clock.advance(GRACE - SECOND);
@@ -64,7 +65,7 @@ async fn the_blobs_of_a_deleted_manifest_go_when_their_grace_time_is_over_and_sh
         world.get(blob_path("a", b"only here")).send().await.is(404, "BLOB_UNKNOWN");
         assert!(is_there(&world, &blob_path("a", b"{}")).await, "the config that the other image needs");
         // It can be pushed again, and is whole.
-        world.image("a", "v1", b"only here").await;
+        world.blob("a", b"only here").await;
         assert_eq!(&world.get(blob_path("a", b"only here")).send().await.body[..], b"only here");
         assert_eq!(collect(&world).await, Collected::default());
     })
