@@ -92,11 +92,8 @@ async fn the_command_says_what_would_go_and_why_and_then_takes_it() -> Result<()
     let server = Server::builder().env("BERTH_GC_GRACE_SECS", "2").env("BERTH_UNTAGGED_SECS", "3600").start().await?;
     let cli = server.cli()?;
     let token = token(&server).await?;
-    let run = |arguments: &[&str]| {
-        let arguments: Vec<&str> =
-            ["--server", &server.url(), "--token", &token].into_iter().chain(arguments.iter().copied()).collect::<Vec<_>>();
-        cli.ok(&arguments)
-    };
+    let url = server.url();
+    let run = |arguments: &[&str]| cli.ok(&[&["--server", &url, "--token", &token][..], arguments].concat());
     let repository = repository(&server, "acme/web")?;
     let image = repository.push_new("v1").await?;
     let untagged = repository.push_new("v2").await?;
