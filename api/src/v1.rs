@@ -7,6 +7,7 @@ pub mod audit;
 pub mod client;
 pub mod deployer;
 pub mod events;
+pub mod garbage;
 pub mod repositories;
 pub mod teams;
 pub mod triggers;

@@ -109,6 +109,9 @@ pub enum Command {
     /// Task definitions: what a task consists of
     #[command(subcommand)]
     TaskDefinition(commands::task_definition::TaskDefinitionCommand),
+    /// Look after what the registry stores
+    #[command(subcommand)]
+    Registry(commands::registry::RegistryCommand),
     /// Make a repository, show it, change its settings
     #[command(subcommand)]
     Repository(commands::repository::RepositoryCommand),

@@ -15,6 +15,7 @@ pub mod instances;
 pub mod join_token;
 pub mod login;
 pub mod logs;
+pub mod registry;
 pub mod repos;
 pub mod repository;
 pub mod robot;
@@ -83,6 +84,7 @@ async fn client(global: Global, command: Command) -> Result<u8> {
         Command::Instances(args) => instances::list(&global.session()?, &args).await?,
         Command::JoinToken(command) => join_token::run(&global.session()?, command).await?,
         Command::TaskDefinition(command) => task_definition::run(&global.session()?, command).await?,
+        Command::Registry(command) => registry::run(&global.session()?, command).await?,
         Command::Repository(command) => repository::run(&global.session()?, command).await?,
         Command::Repos(args) => repos::list(&global.session()?, &args).await?,
     }

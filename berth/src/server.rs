@@ -148,6 +148,7 @@ async fn open_registry(
     registry.pushed = pushed.clone();
     registry.external_url.clone_from(&args.external_url);
     registry.tls = config.tls != PublicTls::Plain;
+    registry.gc = config.gc;
     Registry::open(registry, db.clone(), clock.clone(), identity.clone()).await.map_err(failed("cannot open the registry"))
 }
 

@@ -14,6 +14,7 @@ pub mod error;
 pub mod live;
 mod metrics;
 pub mod operations;
+mod pins;
 pub mod placement;
 pub mod rollout;
 pub mod store;

@@ -147,12 +147,23 @@ pub async fn unpin(tx: &mut Tx, holder: &str) -> Result<(), DbError> {
     Ok(())
 }
 
-/// Whether `digest` in `repository` is pinned by anyone.
-pub async fn is_pinned(tx: &mut Tx, repository: &str, digest: &Digest) -> Result<bool, DbError> {
-    let row = sqlx::query("select holder from pins where repository = $1 and digest = $2 limit 1")
+/// Who pins `digest` in `repository`: one of the holders, if there is any.
+pub async fn pinned_by(tx: &mut Tx, repository: &str, digest: &Digest) -> Result<Option<String>, DbError> {
+    let row = sqlx::query("select holder from pins where repository = $1 and digest = $2 order by holder limit 1")
         .bind(repository.to_owned())
         .bind(digest.to_string())
         .fetch_optional(tx)
         .await?;
-    Ok(row.is_some())
+    Ok(row.map(|row| row.try_get("holder")).transpose()?)
+}
+
+/// Holders of pins whose names begin with `prefix` and go on after a colon, each once.
+pub async fn holders_below(tx: &mut Tx, prefix: &str) -> Result<Vec<String>, DbError> {
+    // `;` is the character after `:`.
+    let rows = sqlx::query("select distinct holder from pins where holder > $1 and holder < $2 order by holder")
+        .bind(format!("{prefix}:"))
+        .bind(format!("{prefix};"))
+        .fetch_all(tx)
+        .await?;
+    rows.iter().map(|row| Ok(row.try_get("holder")?)).collect()
 }

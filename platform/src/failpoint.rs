@@ -1,7 +1,8 @@
 //! Crash points for tests: with `BERTH_FAILPOINT=NAME` in the environment the process aborts at [`hit`]`("NAME")`, as if killed there.
 //!
 //! Always compiled in, so that what is tested is what runs; costs one atomic load when unset. `BERTH_FAILPOINT=NAME:3` aborts at the
-//! third hit. Called at commit points: `blob-written`, `blob-committed`, `manifest-committed`, `task-row-written`, `order-sent`.
+//! third hit. Called at commit points: `blob-written`, `blob-committed`, `manifest-committed`, `task-row-written`, `order-sent`,
+//! `gc-expired`, `gc-unlinked`, `gc-condemned`, `gc-files-removed`.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};

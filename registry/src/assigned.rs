@@ -74,7 +74,8 @@ async fn content(ctx: &Context, request: &AssignedRequest) -> Result<Response, R
         }
         AssignedKind::Blob => {
             let served = blob::get(ctx, &request.repository, &request.digest, Sight::Granted).await?;
-            let response = blob::send(ctx, &served, &request.method, &request.headers).await?;
+            let response =
+                blob::answer(ctx, &served, &request.repository, &request.digest, Sight::Granted, &request.method, &request.headers).await?;
             sent(ctx, request, response.status(), Action::PullBlob, &served.content).await;
             Ok(response)
         }

@@ -19,12 +19,14 @@ use axum::response::Response;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use identity::audit::Content;
 use model::access::Role;
-use model::{Digest, RepositoryName};
+use model::{Digest, RepositoryName, Timestamp};
 use platform::db::{DbError, Tx};
 use platform::events;
 use serde_json::json;
 use std::sync::Arc;
 
+/// How often the grace time of an unused blob may begin anew within one, for those who ask whether it is there.
+const TOUCHES_PER_GRACE: u32 = 4;
 /// Repositories looked at for a mount without `from`.
 const MOUNT_SOURCES_MAX: i64 = 1000;
 
@@ -36,6 +38,8 @@ pub struct Served {
     public: bool,
     /// For the audit.
     pub content: Arc<Content>,
+    /// See [`blobs::Linked`].
+    unused_since: Option<Timestamp>,
     headers: HeaderMap,
 }
 
@@ -48,7 +52,7 @@ impl Served {
         error::insert(&mut headers, CONTENT_DIGEST, digest.as_str());
         error::insert(&mut headers, header::ETAG, &format!("\"{digest}\""));
         let content = audit::blob(repository, digest);
-        Self { size: linked.size, key: linked.key, public: linked.public, content, headers }
+        Self { size: linked.size, key: linked.key, public: linked.public, content, unused_since: linked.unused_since, headers }
     }
 }
 
@@ -71,8 +75,59 @@ pub async fn get(ctx: &Context, repository: &RepositoryName, digest: &Digest, si
     Ok(served)
 }
 
+/// The blob, for a caller who asks whether it is there. Who may push counts on the answer: a blob that no manifest names has its
+/// grace time begun anew, in good time.
+pub async fn look(
+    ctx: &Arc<Context>,
+    access: &Access,
+    repository: &RepositoryName,
+    digest: &Digest,
+    sight: Sight,
+) -> Result<Arc<Served>, RegistryError> {
+    let served = get(ctx, repository, digest, sight).await?;
+    let now = ctx.clock.now();
+    let is_old = served.unused_since.is_some_and(|since| since < now.minus(ctx.config.gc.grace / TOUCHES_PER_GRACE));
+    if !is_old || !access.allows(Role::Push, repository) {
+        return Ok(served);
+    }
+    let (ctx, repository, digest) = (ctx.clone(), repository.clone(), digest.clone());
+    let task = tokio::spawn(async move {
+        let target = (repository.clone(), digest.clone());
+        let found = ctx
+            .db
+            .write(move |tx| {
+                let (repository, digest) = target.clone();
+                Box::pin(async move { blobs::keep(tx, now, &repository, &digest).await })
+            })
+            .await?;
+        forget(&ctx, &repository, &digest);
+        if found { Ok(served) } else { Err(RegistryError::BlobUnknown { repository, digest: digest.to_string() }) }
+    });
+    task.await.map_err(|_| RegistryError::Internal("a look at a blob did not end".into()))?
+}
+
+/// Sends a blob as [`send`] does. Where its file went away after the look, because it was deleted or moved, it is looked up again.
+pub async fn answer(
+    ctx: &Context,
+    served: &Served,
+    repository: &RepositoryName,
+    digest: &Digest,
+    sight: Sight,
+    method: &Method,
+    asked: &HeaderMap,
+) -> Result<Response, RegistryError> {
+    match send(ctx, served, method, asked).await {
+        Err(RegistryError::Io { source, doing }) if source.kind() == std::io::ErrorKind::NotFound => {
+            forget(ctx, repository, digest);
+            let again = get(ctx, repository, digest, sight).await?;
+            if again.key == served.key { Err(RegistryError::Io { source, doing }) } else { send(ctx, &again, method, asked).await }
+        }
+        other => other,
+    }
+}
+
 /// Sends a blob, or the part of it that is asked for (PULL-5..7).
-pub async fn send(ctx: &Context, served: &Served, method: &Method, asked: &HeaderMap) -> Result<Response, RegistryError> {
+async fn send(ctx: &Context, served: &Served, method: &Method, asked: &HeaderMap) -> Result<Response, RegistryError> {
     let mut response = Response::new(Body::empty());
     *response.headers_mut() = served.headers.clone();
     if is_fresh(asked, &served.headers) {
@@ -170,7 +225,7 @@ pub async fn delete(ctx: &Arc<Context>, by: &Access, repository: &RepositoryName
             .write(move |tx| {
                 let ((repository, digest), event) = (target.clone(), event.clone());
                 Box::pin(async move {
-                    let found = unlink(tx, &repository, &digest).await?;
+                    let found = unlink(tx, now, &repository, &digest).await?;
                     if found {
                         events::append(tx, now, event).await?;
                     }
@@ -178,17 +233,22 @@ pub async fn delete(ctx: &Arc<Context>, by: &Access, repository: &RepositoryName
                 })
             })
             .await?;
-        ctx.blobs.forget_path(&repository, &path(&repository, &digest));
+        forget(&ctx, &repository, &digest);
         if found { Ok(()) } else { Err(RegistryError::BlobUnknown { repository, digest: digest.to_string() }) }
     });
     task.await.map_err(|_| RegistryError::Internal("a blob delete did not end".into()))?
 }
 
-async fn unlink(tx: &mut Tx, repository: &RepositoryName, digest: &Digest) -> Result<bool, DbError> {
+async fn unlink(tx: &mut Tx, now: Timestamp, repository: &RepositoryName, digest: &Digest) -> Result<bool, DbError> {
     match repositories::standing(tx, repository).await? {
-        Some(standing) => blobs::unlink(tx, standing.id, digest).await,
+        Some(standing) => blobs::unlink(tx, now, standing.id, digest).await,
         None => Ok(false),
     }
+}
+
+/// After the commit that changed how a repository links a blob.
+pub fn forget(ctx: &Context, repository: &RepositoryName, digest: &Digest) {
+    ctx.blobs.forget_path(repository, &path(repository, digest));
 }
 
 /// The key of a blob in the cache: its path below `/v2/`.

@@ -15,6 +15,7 @@ use platform::wake::Wake;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 /// How the registry is run.
 #[derive(Debug, Clone)]
@@ -29,6 +30,28 @@ pub struct RegistryConfig {
     pub blob_bytes_max: u64,
     /// Woken after each push that moved a tag.
     pub pushed: Wake,
+    pub gc: GcConfig,
+}
+
+/// When the garbage collector may take what nothing refers to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GcConfig {
+    /// How long a blob stays that no manifest names: at least as long as a client takes from its first blob to its manifest.
+    pub grace: Duration,
+    /// How long a manifest stays that no tag and no index names; none: for good.
+    pub untagged: Option<Duration>,
+}
+
+impl GcConfig {
+    /// Unless configured otherwise, in seconds: half a day, and two weeks.
+    pub const GRACE_SECS: u64 = 12 * 60 * 60;
+    pub const UNTAGGED_SECS: u64 = 14 * 24 * 60 * 60;
+}
+
+impl Default for GcConfig {
+    fn default() -> Self {
+        Self { grace: Duration::from_secs(Self::GRACE_SECS), untagged: Some(Duration::from_secs(Self::UNTAGGED_SECS)) }
+    }
 }
 
 impl RegistryConfig {
@@ -36,7 +59,14 @@ impl RegistryConfig {
     pub const BLOB_BYTES_MAX: u64 = 64 * 1024 * 1024 * 1024;
 
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
-        Self { data_dir: data_dir.into(), external_url: None, tls: false, blob_bytes_max: Self::BLOB_BYTES_MAX, pushed: Wake::default() }
+        Self {
+            data_dir: data_dir.into(),
+            external_url: None,
+            tls: false,
+            blob_bytes_max: Self::BLOB_BYTES_MAX,
+            pushed: Wake::default(),
+            gc: GcConfig::default(),
+        }
     }
 }
 
@@ -57,6 +87,8 @@ pub struct Context {
     /// Uploads being received.
     pub receiving: Arc<AtomicUsize>,
     pub metrics: Metrics,
+    /// Held by the one garbage collection of this process.
+    pub collecting: tokio::sync::Mutex<()>,
 }
 
 impl Context {

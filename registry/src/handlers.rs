@@ -180,8 +180,12 @@ impl Call<'_> {
             },
             Route::Blob(repository, digest) => match method {
                 Method::GET | Method::HEAD => {
-                    let served = blob::get(self.ctx, &repository, &digest, sight).await?;
-                    let response = blob::send(self.ctx, &served, &method, &self.parts.headers).await?;
+                    let served = match method {
+                        Method::HEAD => blob::look(self.ctx, &self.access, &repository, &digest, sight).await?,
+                        _ => blob::get(self.ctx, &repository, &digest, sight).await?,
+                    };
+                    let asked = &self.parts.headers;
+                    let response = blob::answer(self.ctx, &served, &repository, &digest, sight, &method, asked).await?;
                     if method == Method::GET && response.status().is_success() {
                         audit::done(self.ctx, &self.access, Action::PullBlob, &served.content).await;
                     }

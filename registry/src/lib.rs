@@ -12,6 +12,7 @@ mod context;
 mod error;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod gc;
 mod handlers;
 mod hash;
 mod listing;
@@ -29,8 +30,9 @@ mod upload;
 mod v1;
 
 pub use assigned::{AssignedKind, AssignedRequest};
-pub use context::RegistryConfig;
+pub use context::{GcConfig, RegistryConfig};
 pub use error::RegistryError;
+pub use gc::Collected;
 pub use repository::{Filter, Repository};
 pub use settings::Change as SettingsChange;
 
@@ -80,6 +82,7 @@ impl Registry {
             buffers: Arc::default(),
             receiving: Arc::default(),
             metrics: metrics::Metrics::default(),
+            collecting: tokio::sync::Mutex::default(),
         }));
         identity.set_public_pull(registry.public_pull());
         Ok(registry)
@@ -108,17 +111,17 @@ impl Registry {
         Router::new().route("/v2", any(v2)).route("/v2/", any(v2)).route("/v2/{*path}", any(v2)).with_state(self.clone())
     }
 
-    /// `/api/v1/repositories`
-    pub fn v1_router(&self) -> OpenApiRouter {
-        v1::router(self.0.clone())
-    }
-
     /// Answers one request whose path is `/v2` or below: what the router does, for a caller that has routed already.
     pub async fn handle(&self, request: Request) -> Response {
         handlers::handle(&self.0, request).await
     }
 
-    /// Starts the background work: unfinished uploads expire.
+    /// `/api/v1` as far as it is about the registry.
+    pub fn v1_router(&self) -> OpenApiRouter {
+        v1::router(self.0.clone())
+    }
+
+    /// Starts the background work: unfinished uploads expire, garbage is collected.
     pub fn start(&self, lifecycle: &Lifecycle) {
         let registry = self.clone();
         lifecycle.every(Wake::default(), Duration::from_secs(upload::expiry::PERIOD_SECS), move || {
@@ -131,6 +134,29 @@ impl Registry {
                 }
             }
         });
+        let (registry, wake) = (self.clone(), Wake::default());
+        lifecycle.every(wake.clone(), self.0.config.gc.period(), move || {
+            let (registry, wake) = (registry.clone(), wake.clone());
+            async move {
+                match registry.collect_garbage().await {
+                    Ok(done) if done.more => wake.wake(),
+                    Ok(_) => {}
+                    Err(error) => {
+                        registry.0.metrics.gc_failures.inc();
+                        tracing::warn!(%error, "cannot collect garbage");
+                    }
+                }
+            }
+        });
+    }
+
+    /// One bounded pass of the garbage collector.
+    pub async fn collect_garbage(&self) -> Result<Collected, RegistryError> {
+        let done = gc::pass(&self.0).await?;
+        if done.manifests + done.blobs + done.files > 0 {
+            tracing::info!(manifests = done.manifests, blobs = done.blobs, files = done.files, bytes = done.bytes, "garbage collected");
+        }
+        Ok(done)
     }
 
     /// One batch of expiry; returns how many uploads ended.

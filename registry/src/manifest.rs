@@ -11,7 +11,8 @@ use crate::context::Context;
 use crate::error::{MISSING_NAMED_MAX, RegistryError};
 use crate::hash;
 use crate::quota;
-use crate::store::manifests::{NewManifest, Stored};
+use crate::store::blobs::Link;
+use crate::store::manifests::{Named, NewManifest, Since, Stored};
 use crate::store::repositories::Standing;
 use crate::store::{Sight, blobs, manifests, repositories, tags};
 use bytes::Bytes;
@@ -175,41 +176,46 @@ pub async fn put(ctx: &Arc<Context>, push: Push) -> Result<(), RegistryError> {
 
 async fn store(tx: &mut Tx, now: Timestamp, push: &Push) -> Result<(), RegistryError> {
     let repository = repositories::ensure(tx, now, &push.repository, &push.pusher.principal).await?;
-    if repository.settings.sparse == Sparse::Refuse {
-        let missing = missing(tx, repository.id, push).await?;
-        if !missing.is_empty() {
-            return Err(RegistryError::ReferencesMissing(missing));
-        }
+    let needed = match repository.settings.sparse {
+        Sparse::Refuse => needed(tx, repository.id, push).await?,
+        Sparse::Accept => Needed { missing: Vec::new(), unused_blobs: true, manifests: true },
+    };
+    if !needed.missing.is_empty() {
+        return Err(RegistryError::ReferencesMissing(needed.missing));
     }
+    let mut before = Vec::with_capacity(push.tags.len());
     for tag in &push.tags {
-        may_set(tx, &repository, push, tag).await?;
+        let standing = tags::get(tx, repository.id, tag).await?;
+        may_set(&repository, push, tag, standing.as_ref())?;
+        before.extend(standing.filter(|standing| *standing != push.manifest.digest));
     }
     if repository.settings.quota_bytes.is_some() && !manifests::exists(tx, repository.id, push.manifest.digest.as_str()).await? {
         quota::require(tx, &push.repository, &repository, push.manifest.body.len() as u64).await?;
     }
-    manifests::insert(tx, now, repository.id, &push.manifest).await?;
+    let named = if push.tags.is_empty() { Named::ByDigest } else { Named::ByTag };
+    manifests::insert(tx, now, repository.id, &push.manifest, named).await?;
+    needed.keep(tx, repository.id, &push.manifest.digest).await?;
     for tag in &push.tags {
         tags::set(tx, now, repository.id, tag, &push.manifest.digest).await?;
         exchange::record_push(tx, now, &push.repository, tag, &push.manifest.digest, &push.pusher).await?;
     }
+    for digest in &before {
+        manifests::untag(tx, now, repository.id, digest).await?;
+    }
     Ok(())
 }
 
-/// Whether the client's condition and the repository's settings let the push set `tag`. Looked up only where that decides something.
-async fn may_set(tx: &mut Tx, repository: &Standing, push: &Push, tag: &Tag) -> Result<(), RegistryError> {
-    if push.condition == Condition::None && repository.settings.leaves_tags_free() {
-        return Ok(());
-    }
-    let standing = tags::get(tx, repository.id, tag).await?;
+/// Whether the client's condition and the repository's settings let the push set `tag`, which points to `standing`.
+fn may_set(repository: &Standing, push: &Push, tag: &Tag, standing: Option<&Digest>) -> Result<(), RegistryError> {
     let holds = match &push.condition {
         Condition::None => true,
         Condition::Absent => standing.is_none(),
-        Condition::Is(digest) => standing.as_ref() == Some(digest),
+        Condition::Is(digest) => standing == Some(digest),
     };
     if !holds {
         return Err(RegistryError::PreconditionFailed);
     }
-    repository.settings.may_set(tag, standing.as_ref(), &push.manifest.digest, push.maintains).map_err(|refusal| match refusal {
+    repository.settings.may_set(tag, standing, &push.manifest.digest, push.maintains).map_err(|refusal| match refusal {
         TagRefusal::Immutable => RegistryError::TagImmutable { repository: push.repository.clone(), tag: tag.clone() },
         TagRefusal::NeedsMaintain => {
             RegistryError::Denied { principal: push.pusher.principal.clone(), role: Role::Maintain, repository: push.repository.clone() }
@@ -217,24 +223,51 @@ async fn may_set(tx: &mut Tx, repository: &Standing, push: &Push, tag: &Tag) -> 
     })
 }
 
-/// References that are not in the repository, as many as an answer names. The subject need not exist (PUSH-MAN-5).
-async fn missing(tx: &mut Tx, repository_id: i64, push: &Push) -> Result<Vec<String>, DbError> {
-    let mut missing: Vec<String> = push.unsupported.iter().take(MISSING_NAMED_MAX).cloned().collect();
+/// How what a push needs stands in its repository. Where incomplete manifests are taken nothing is missing, and anything may stand.
+#[derive(Debug, Default)]
+struct Needed {
+    /// What is not there, as much as an answer names.
+    missing: Vec<String>,
+    /// Whether the garbage collector has an eye on any of the blobs, and of the manifests.
+    unused_blobs: bool,
+    manifests: bool,
+}
+
+impl Needed {
+    /// Takes what the manifest names out of the garbage collector's sight; called with its edges in place.
+    async fn keep(&self, tx: &mut Tx, repository_id: i64, manifest: &Digest) -> Result<(), DbError> {
+        if self.unused_blobs {
+            blobs::use_by(tx, repository_id, manifest).await?;
+        }
+        if self.manifests {
+            manifests::adopt(tx, repository_id, manifest).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Looks at the references of a push. The subject need not exist (PUSH-MAN-5).
+async fn needed(tx: &mut Tx, repository_id: i64, push: &Push) -> Result<Needed, DbError> {
+    let missing = push.unsupported.iter().take(MISSING_NAMED_MAX).cloned().collect();
+    let mut needed = Needed { missing, ..Needed::default() };
     for reference in push.manifest.references.iter().filter(|reference| reference.required) {
-        if missing.len() >= MISSING_NAMED_MAX {
+        if needed.missing.len() >= MISSING_NAMED_MAX {
             break;
         }
         let digest = reference.digest.as_str();
-        let there = match reference.kind {
-            Kind::Manifest => manifests::exists(tx, repository_id, digest).await?,
-            // An entry of an index may name a manifest by another media type.
-            Kind::Blob => blobs::is_linked(tx, repository_id, digest).await? || manifests::exists(tx, repository_id, digest).await?,
-        };
-        if !there {
-            missing.push(reference.digest.to_string());
+        let link = if reference.kind == Kind::Blob { blobs::link_of(tx, repository_id, digest).await? } else { None };
+        needed.unused_blobs |= link == Some(Link::Unused);
+        if link.is_some() {
+            continue;
+        }
+        // An entry of an index may name a manifest by another media type.
+        if manifests::exists(tx, repository_id, digest).await? {
+            needed.manifests = true;
+        } else {
+            needed.missing.push(reference.digest.to_string());
         }
     }
-    Ok(missing)
+    Ok(needed)
 }
 
 /// Deletes a tag, or a manifest with every tag on it (DEL-2, DEL-3).
@@ -248,7 +281,7 @@ pub async fn delete(ctx: &Arc<Context>, by: &Access, repository: &RepositoryName
             .write(move |tx| {
                 let ((repository, reference), event) = (target.clone(), event.clone());
                 Box::pin(async move {
-                    let found = remove(tx, &repository, &reference).await?;
+                    let found = remove(tx, now, &repository, &reference).await?;
                     if found {
                         events::append(tx, now, event).await?;
                     }
@@ -258,7 +291,7 @@ pub async fn delete(ctx: &Arc<Context>, by: &Access, repository: &RepositoryName
             .await?;
         match &reference {
             Reference::Tag(_) => ctx.manifests.forget_path(&repository, &path(&repository, &reference)),
-            Reference::Digest(digest) => ctx.manifests.forget(&repository, |_, served| served.digest == *digest),
+            Reference::Digest(digest) => forget(&ctx, &repository, digest),
         }
         if found { Ok(()) } else { Err(RegistryError::ManifestUnknown { repository, reference: reference.to_string() }) }
     });
@@ -274,7 +307,7 @@ fn deleted(by: &Access, repository: &RepositoryName, reference: &Reference) -> N
     }
 }
 
-async fn remove(tx: &mut Tx, repository: &RepositoryName, reference: &Reference) -> Result<bool, RegistryError> {
+async fn remove(tx: &mut Tx, now: Timestamp, repository: &RepositoryName, reference: &Reference) -> Result<bool, RegistryError> {
     let Some(Standing { id, settings }) = repositories::standing(tx, repository).await? else { return Ok(false) };
     if !settings.leaves_tags_free() {
         let tags = match reference {
@@ -285,10 +318,22 @@ async fn remove(tx: &mut Tx, repository: &RepositoryName, reference: &Reference)
             return Err(RegistryError::TagImmutable { repository: repository.clone(), tag });
         }
     }
-    Ok(match reference {
-        Reference::Tag(tag) => tags::delete(tx, id, tag).await?,
-        Reference::Digest(digest) => manifests::delete(tx, id, digest).await?,
-    })
+    match reference {
+        Reference::Tag(tag) => {
+            let digest = tags::delete(tx, id, tag).await?;
+            if let Some(digest) = &digest {
+                manifests::untag(tx, now, id, digest).await?;
+            }
+            Ok(digest.is_some())
+        }
+        Reference::Digest(digest) => Ok(manifests::delete(tx, Since { blobs: now, manifests: now }, id, digest).await?),
+    }
+}
+
+/// After the commit that took a manifest away: it is not in memory any more, nor that its blobs are in use.
+pub fn forget(ctx: &Context, repository: &RepositoryName, digest: &Digest) {
+    ctx.manifests.forget(repository, |_, served| served.digest == *digest);
+    ctx.blobs.forget(repository, |_, _| true);
 }
 
 /// The key of a manifest in the cache: its path below `/v2/`.

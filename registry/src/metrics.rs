@@ -13,6 +13,14 @@ pub struct Metrics {
     pub blob_bytes_received: Counter,
     pub uploads_started: Counter,
     pub uploads_expired: Counter,
+    pub manifests_expired: Counter,
+    pub links_collected: Counter,
+    pub blobs_collected: Counter,
+    pub files_removed: Counter,
+    pub file_bytes_removed: Counter,
+    pub gc_passes: Counter,
+    pub gc_candidates: Counter,
+    pub gc_failures: Counter,
 }
 
 impl Metrics {
@@ -26,5 +34,17 @@ impl Metrics {
         registry.register("blob_received_bytes", "Bytes of blobs received by uploads", self.blob_bytes_received.clone());
         registry.register("uploads_started", "Upload sessions opened", self.uploads_started.clone());
         registry.register("uploads_expired", "Upload sessions that nobody finished in time", self.uploads_expired.clone());
+        registry.register("manifests_expired", "Untagged manifests that the garbage collector took", self.manifests_expired.clone());
+        registry.register("links_collected", "Blobs taken out of a repository by the garbage collector", self.links_collected.clone());
+        registry.register("blobs_collected", "Blobs that the garbage collector took", self.blobs_collected.clone());
+        registry.register("files_removed", "Files that were removed from storage as garbage", self.files_removed.clone());
+        registry.register(
+            "file_removed_bytes",
+            "Bytes of files that were removed from storage as garbage",
+            self.file_bytes_removed.clone(),
+        );
+        registry.register("gc_passes", "Passes of the garbage collector", self.gc_passes.clone());
+        registry.register("gc_candidates", "Rows that the garbage collector looked at", self.gc_candidates.clone());
+        registry.register("gc_failures", "Passes of the garbage collector that failed", self.gc_failures.clone());
     }
 }

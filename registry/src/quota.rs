@@ -65,7 +65,7 @@ pub async fn require_for_blob(
     digest: &Digest,
     size: u64,
 ) -> Result<(), RegistryError> {
-    if repository.settings.quota_bytes.is_none() || blobs::is_linked(tx, repository.id, digest.as_str()).await? {
+    if repository.settings.quota_bytes.is_none() || blobs::link_of(tx, repository.id, digest.as_str()).await?.is_some() {
         return Ok(());
     }
     require(tx, name, repository, size).await

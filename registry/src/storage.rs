@@ -4,6 +4,7 @@
 //! All functions here block: call them from a blocking thread.
 
 use crate::route::UploadId;
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -79,6 +80,18 @@ impl Storage {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
             Err(error) => Err(error),
         }
+    }
+
+    /// Removes a file and says how many bytes it had; that it is gone already is fine.
+    pub fn remove_known(&self, key: &StorageKey) -> io::Result<u64> {
+        let length = self.len(key)?;
+        self.remove(key).map(|()| length)
+    }
+
+    /// Syncs the folders of files that were removed, each once.
+    pub fn sync_folders_of<'k>(&self, keys: impl Iterator<Item = &'k StorageKey>) -> io::Result<()> {
+        let folders: BTreeSet<PathBuf> = keys.filter_map(|key| self.path(key).parent().map(Path::to_owned)).collect();
+        folders.iter().try_for_each(|folder| sync_folder(folder))
     }
 
     /// Removes a file; that it is gone already is fine.

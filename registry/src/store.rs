@@ -2,7 +2,9 @@
 //! commits; rows become domain values here, and a row that cannot is an inconsistency, not a panic.
 
 pub mod blobs;
+pub mod garbage;
 pub mod manifests;
+pub mod removals;
 pub mod repositories;
 pub mod tags;
 pub mod uploads;
@@ -29,3 +31,6 @@ impl Sight {
 fn bad(table: &'static str, column: &'static str, value: &str) -> DbError {
     DbError::Inconsistent { table, column, value: value.chars().take(200).collect() }
 }
+
+#[cfg(test)]
+mod tests;

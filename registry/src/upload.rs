@@ -261,9 +261,7 @@ async fn rewind(mut file: UploadFile, to: Held) -> Result<UploadFile, RegistryEr
 
 /// Writes the session's row, so that a restarted server knows it.
 async fn remember(ctx: &Context, session: &Session) -> Result<(), RegistryError> {
-    if !session.claim_row() {
-        return Ok(());
-    }
+    let Some(_turn) = session.claim_row().await else { return Ok(()) };
     let stored = session.stored.clone();
     ctx.db
         .write(move |tx| {
@@ -272,10 +270,6 @@ async fn remember(ctx: &Context, session: &Session) -> Result<(), RegistryError>
         })
         .await
         .inspect_err(|_| session.unclaim_row())?;
-    if session.is_closed() {
-        // Committed or cancelled while the row was being written.
-        commit::forget_row(ctx, session).await?;
-    }
     Ok(())
 }
 

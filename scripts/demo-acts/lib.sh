@@ -100,10 +100,11 @@ identity_of() { sed -n 's/.*"control_plane_id" *: *"\([^"]*\)".*/\1/p' "$1/data/
 # clean FOLDER: everything that one play made: its processes by id, its containers by label, its images by name, the folder.
 clean() {
     local folder=$1 pid id image plane host
-    if pid=$(cat "$folder/pid" 2>/dev/null) && grep --quiet --null-data --text --fixed-strings "$folder" "/proc/$pid/cmdline" 2>/dev/null; then
+    for pid in $(cat "$folder/registry-pid" "$folder/pid" 2>/dev/null); do
+        grep --quiet --null-data --text --fixed-strings "$folder" "/proc/$pid/cmdline" 2>/dev/null || continue
         kill -TERM "$pid" 2>/dev/null || true
         wait_for 15 gone "$pid" || { pkill -KILL --parent "$pid" || true; kill -KILL "$pid" 2>/dev/null || true; }
-    fi
+    done
     # After the server, whose agents reach it on that network.
     as_root scripts/second-host down second || true
     plane=$(identity_of "$folder")

@@ -5,6 +5,7 @@ use crate::failure::{Failure, Result};
 use clap::Args;
 use identity::audit::AuditConfig;
 use platform::db::DatabaseUrl;
+use registry::GcConfig;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -60,6 +61,12 @@ pub struct ServerArgs {
     /// Seconds without a word after which an agent's host counts as lost
     #[arg(long, env = "BERTH_LEASE_SECS", value_name = "SECS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(2..=3600))]
     pub lease_secs: u64,
+    /// Seconds a blob stays that no manifest names: at least as long as a client takes from its first blob to its manifest
+    #[arg(long, env = "BERTH_GC_GRACE_SECS", value_name = "SECS", default_value_t = GcConfig::GRACE_SECS, value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
+    pub gc_grace_secs: u64,
+    /// Seconds a manifest stays that no tag and no index names; 0 keeps it for good
+    #[arg(long, env = "BERTH_UNTAGGED_SECS", value_name = "SECS", default_value_t = GcConfig::UNTAGGED_SECS, value_parser = clap::value_parser!(u64).range(..=315_360_000))]
+    pub untagged_secs: u64,
     /// Seconds to wait before tasks are replaced when most hosts of a cluster are lost at once; 0 never waits
     #[arg(long, env = "BERTH_BRAKE_SECS", value_name = "SECS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(..=86_400))]
     pub brake_secs: u64,
@@ -116,6 +123,7 @@ pub struct Config {
     /// Requests in a second of one principal, and of one address.
     pub principal_requests: Option<NonZeroU32>,
     pub address_requests: Option<NonZeroU32>,
+    pub gc: GcConfig,
 }
 
 impl Config {
@@ -154,6 +162,10 @@ impl Config {
             audit: audit(args),
             principal_requests: NonZeroU32::new(args.principal_requests),
             address_requests: NonZeroU32::new(args.address_requests),
+            gc: GcConfig {
+                grace: Duration::from_secs(args.gc_grace_secs),
+                untagged: (args.untagged_secs > 0).then(|| Duration::from_secs(args.untagged_secs)),
+            },
         })
     }
 

@@ -5,6 +5,7 @@ use super::references::{self, TaskDefinitionReference};
 use super::{images, paging, tags};
 use crate::aws::fields::{Field, Rule};
 use crate::error::EcsError;
+use crate::pins;
 use crate::store;
 use crate::store::task_definitions::{Registered, TaskDefinitionStatus};
 use crate::task_definition::validate;
@@ -59,6 +60,7 @@ pub async fn register(call: &Call, request: RegisterTaskDefinitionRequest) -> Re
             Box::pin(async move {
                 registered.id.revision = store::task_definitions::next_revision(tx, &registered.id.family).await?;
                 store::task_definitions::insert(tx, &registered).await?;
+                pins::task_definition(tx, registered.registered_at, &registered.id, &registered.images).await?;
                 event.message = format!("task definition {} registered", registered.id);
                 events::append(tx, registered.registered_at, event).await?;
                 Ok::<_, EcsError>(registered)
@@ -144,6 +146,7 @@ pub async fn deregister(call: &Call, request: DeregisterTaskDefinitionRequest) -
                 let mut registered = store::task_definitions::get(tx, &id).await?.ok_or_else(missing)?;
                 if registered.status == TaskDefinitionStatus::Active {
                     store::task_definitions::deregister(tx, &id, now).await?;
+                    pins::release_task_definition(tx, &id).await?;
                     events::append(tx, now, event).await?;
                     registered.status = TaskDefinitionStatus::Inactive;
                     registered.deregistered_at = Some(now);

@@ -1,7 +1,7 @@
 //! Removes tasks that have been STOPPED for an hour (until then they can be described, as in ECS), and old events about tasks.
 
 use crate::context::Context;
-use crate::store;
+use crate::{pins, store};
 use platform::db::DbError;
 use platform::events;
 use std::time::Duration;
@@ -35,6 +35,7 @@ pub async fn run(context: &Context) -> Result<usize, DbError> {
                 let tasks = store::tasks::stopped_before(tx, cutoff, BATCH).await?;
                 for task in &tasks {
                     store::tasks::delete(tx, task).await?;
+                    pins::release_task(tx, task).await?;
                 }
                 Ok::<_, DbError>(tasks.len())
             })

@@ -5,7 +5,7 @@ use super::candidates;
 use crate::context::Context;
 use crate::placement::{self, Explanation, Request};
 use crate::store::task_definitions::Registered;
-use crate::{store, task_events};
+use crate::{pins, store, task_events};
 use model::Timestamp;
 use model::access::Principal;
 use model::ids::{ClusterName, InstanceId, TaskId};
@@ -75,6 +75,7 @@ pub async fn start_tasks(context: &Context, tx: &mut Tx, request: &RunRequest, n
         }
         let task = new_task(request, need.clone(), chosen, now);
         store::tasks::insert(tx, &task).await?;
+        pins::task(tx, now, &task.id, &task.images).await?;
         started.tasks.push(task);
     }
     task_events::append(tx, now, &started.tasks).await?;

@@ -3,12 +3,11 @@
 use super::revision::Revision;
 use crate::operations::images::Images;
 use crate::operations::services::deployment;
-use crate::store;
+use crate::{pins, store};
 use model::Timestamp;
 use model::ids::{DeploymentId, TaskDefinitionId};
 use model::service::{Cause, Service, ServiceDeployment};
 use platform::db::{DbError, Tx};
-use platform::exchange;
 
 /// Registers `revision` and deploys it. Its images are kept from the registry's garbage collector for as long as it stands.
 pub async fn register(
@@ -21,12 +20,7 @@ pub async fn register(
     let registered = &mut revision.registered;
     registered.id.revision = store::task_definitions::next_revision(tx, &registered.id.family).await?;
     store::task_definitions::insert(tx, registered).await?;
-    let holder = format!("task-definition:{}", registered.id);
-    for image in revision.images.values() {
-        if let (Some(repository), Some(digest)) = (&image.repository, &image.digest) {
-            exchange::pin(tx, now, repository, digest, &holder).await?;
-        }
-    }
+    pins::task_definition(tx, now, &registered.id, &revision.images).await?;
     begin(tx, service, revision.registered.id, revision.images, cause, now).await
 }
 

@@ -7,6 +7,7 @@ mod ecr;
 mod events;
 mod every_operation;
 mod images;
+mod pins;
 mod rollbacks;
 mod service_deployments;
 mod services;

@@ -32,13 +32,19 @@ async fn a_push_that_matches_is_deployed_by_digest() {
         assert_eq!((&definition["containerDefinitions"][0]["image"], &definition["registeredBy"]), (&json!(image), &json!("user:admin")));
         let pinned = |world: &World| {
             let db = world.deployer.context().db.clone();
-            async move { platform::exchange::is_pinned(&mut db.read().await.unwrap(), "acme/web", &digest(2).parse().unwrap()).await.unwrap() }
+            async move {
+                platform::exchange::pinned_by(&mut db.read().await.unwrap(), "acme/web", &digest(2).parse().unwrap())
+                    .await
+                    .unwrap()
+                    .is_some()
+            }
         };
         assert!(pinned(&world).await, "the registry must keep what may run");
         let said = world.events("push.").await;
         assert_eq!(said.len(), 1, "a tag that no trigger follows is no news: {said:?}");
         assert!(said[0].starts_with("push.taken user:admin: push 2 of acme/web:v2"), "{said:?}");
-        let decision = world.v1(&world.admin, "GET", &format!("/api/v1/trigger-decisions?trigger={trigger}&status=taken"), Value::Null).await.ok();
+        let decision =
+            world.v1(&world.admin, "GET", &format!("/api/v1/trigger-decisions?trigger={trigger}&status=taken"), Value::Null).await.ok();
         assert_eq!(decision["items"][0]["task_definition"], "web:2");
         assert!(decision["items"][0]["deployment"].as_str().unwrap().starts_with("ecs-svc/"));
         assert_eq!(world.intake().await, intake::Status::default(), "a push is decided once");

@@ -1,11 +1,25 @@
 //! The `manifests` table (exact bytes per repository) and `manifest_references` (edges to what a manifest needs).
 
-use super::{Sight, bad};
+use super::{Sight, bad, blobs};
 use crate::manifest::validate::{Kind, Reference as Edge};
 use model::{Digest, RepositoryName, Tag, Timestamp};
 use platform::db::{DbError, Tx};
 use sqlx::Row;
 use sqlx::any::AnyRow;
+
+// What the garbage collector relies on. `store::tests` looks at how each of these is carried out.
+
+/// The plus keeps SQLite from walking all that is untagged.
+pub(super) const ADOPT: &str = "update manifests set untagged_since = null where repository_id = $1 and +untagged_since is not null \
+     and digest in (select child from manifest_references where repository_id = $1 and digest = $2)";
+pub(super) const UNTAG: &str = "update manifests set untagged_since = $1 where repository_id = $2 and digest = $3 \
+     and untagged_since is null \
+     and not exists (select 1 from tags t where t.repository_id = $2 and t.digest = $3) \
+     and not exists (select 1 from manifest_references e where e.child = $3 and e.repository_id = $2)";
+pub(super) const ABANDON: &str = "update manifests set untagged_since = $1 where repository_id = $2 and subject = $3 \
+     and untagged_since is null \
+     and not exists (select 1 from tags t where t.repository_id = $2 and t.digest = manifests.digest) \
+     and not exists (select 1 from manifest_references e where e.child = manifests.digest and e.repository_id = $2)";
 
 /// A manifest as it is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,13 +91,23 @@ pub async fn exists(tx: &mut Tx, repository_id: i64, digest: &str) -> Result<boo
     Ok(row.is_some())
 }
 
+/// How a manifest is pushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Named {
+    /// Under a tag.
+    ByTag,
+    /// By its digest alone: unless a tag or an index names it later, it counts as untagged from now.
+    ByDigest,
+}
+
 /// Writes a manifest and its edges. The same bytes again change nothing but the media type they were pushed with.
-pub async fn insert(tx: &mut Tx, now: Timestamp, repository_id: i64, manifest: &NewManifest) -> Result<(), DbError> {
+pub async fn insert(tx: &mut Tx, now: Timestamp, repository_id: i64, manifest: &NewManifest, named: Named) -> Result<(), DbError> {
     sqlx::query(
-        "insert into manifests (repository_id, digest, media_type, artifact_type, subject, annotations, body, created_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8)
+        "insert into manifests (repository_id, digest, media_type, artifact_type, subject, annotations, body, created_at, untagged_since)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
          on conflict (repository_id, digest) do update set media_type = excluded.media_type,
-             artifact_type = excluded.artifact_type, subject = excluded.subject, annotations = excluded.annotations",
+             artifact_type = excluded.artifact_type, subject = excluded.subject, annotations = excluded.annotations,
+             untagged_since = case when manifests.untagged_since is null then null else excluded.untagged_since end",
     )
     .bind(repository_id)
     .bind(manifest.digest.to_string())
@@ -93,6 +117,7 @@ pub async fn insert(tx: &mut Tx, now: Timestamp, repository_id: i64, manifest: &
     .bind(manifest.annotations.clone())
     .bind(manifest.body.clone())
     .bind(now.as_micros())
+    .bind((named == Named::ByDigest).then(|| now.as_micros()))
     .execute(&mut *tx)
     .await?;
     for edge in &manifest.references {
@@ -107,20 +132,53 @@ pub async fn insert(tx: &mut Tx, now: Timestamp, repository_id: i64, manifest: &
     Ok(())
 }
 
-/// Removes a manifest, its edges and every tag on it. False when it was not there.
-pub async fn delete(tx: &mut Tx, repository_id: i64, digest: &Digest) -> Result<bool, DbError> {
-    for statement in [
-        "delete from tags where repository_id = $1 and digest = $2",
-        "delete from manifest_references where repository_id = $1 and digest = $2",
-    ] {
-        sqlx::query(statement).bind(repository_id).bind(digest.to_string()).execute(&mut *tx).await?;
-    }
-    let done = sqlx::query("delete from manifests where repository_id = $1 and digest = $2")
+/// Marks the manifests that an index names as needed; called with the index's edges in place.
+pub async fn adopt(tx: &mut Tx, repository_id: i64, index: &Digest) -> Result<(), DbError> {
+    sqlx::query(ADOPT).bind(repository_id).bind(index.to_string()).execute(tx).await?;
+    Ok(())
+}
+
+/// Marks a manifest that lost a tag as untagged, if no tag and no index is left that names it.
+pub async fn untag(tx: &mut Tx, now: Timestamp, repository_id: i64, digest: &Digest) -> Result<(), DbError> {
+    sqlx::query(UNTAG).bind(now.as_micros()).bind(repository_id).bind(digest.to_string()).execute(tx).await?;
+    Ok(())
+}
+
+/// From when the time of what a deleted manifest kept counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Since {
+    /// Of its blobs.
+    pub blobs: Timestamp,
+    /// Of manifests that it names, and of its referrers.
+    pub manifests: Timestamp,
+}
+
+/// Removes a manifest, its edges and every tag on it; what only it kept is marked for the garbage collector. False when it was not
+/// there.
+pub async fn delete(tx: &mut Tx, since: Since, repository_id: i64, digest: &Digest) -> Result<bool, DbError> {
+    let edges = sqlx::query("delete from manifest_references where repository_id = $1 and digest = $2 returning child, kind")
         .bind(repository_id)
         .bind(digest.to_string())
-        .execute(&mut *tx)
+        .fetch_all(&mut *tx)
         .await?;
-    Ok(done.rows_affected() > 0)
+    let mut removed = false;
+    for statement in
+        ["delete from tags where repository_id = $1 and digest = $2", "delete from manifests where repository_id = $1 and digest = $2"]
+    {
+        let done = sqlx::query(statement).bind(repository_id).bind(digest.to_string()).execute(&mut *tx).await?;
+        removed = done.rows_affected() > 0;
+    }
+    for edge in &edges {
+        let (child, kind): (String, String) = (edge.try_get("child")?, edge.try_get("kind")?);
+        let child = child.parse().map_err(|_| bad("manifest_references", "child", &child))?;
+        if kind == Kind::Blob.as_str() {
+            blobs::release(tx, since.blobs, repository_id, &child).await?;
+        }
+        // An entry of an index may name a manifest by another media type.
+        untag(tx, since.manifests, repository_id, &child).await?;
+    }
+    sqlx::query(ABANDON).bind(since.manifests.as_micros()).bind(repository_id).bind(digest.to_string()).execute(tx).await?;
+    Ok(removed)
 }
 
 /// Manifests whose subject is `subject`, after the digest `after`, at most `limit`.

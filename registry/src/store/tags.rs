@@ -32,14 +32,16 @@ pub async fn set(tx: &mut Tx, now: Timestamp, repository_id: i64, tag: &Tag, dig
     Ok(())
 }
 
-/// False when there was no such tag.
-pub async fn delete(tx: &mut Tx, repository_id: i64, tag: &Tag) -> Result<bool, DbError> {
-    let done = sqlx::query("delete from tags where repository_id = $1 and name = $2")
+/// What it pointed to; none when there was no such tag.
+pub async fn delete(tx: &mut Tx, repository_id: i64, tag: &Tag) -> Result<Option<Digest>, DbError> {
+    let row = sqlx::query("delete from tags where repository_id = $1 and name = $2 returning digest")
         .bind(repository_id)
         .bind(tag.to_string())
-        .execute(tx)
+        .fetch_optional(tx)
         .await?;
-    Ok(done.rows_affected() > 0)
+    let Some(row) = row else { return Ok(None) };
+    let digest: String = row.try_get("digest")?;
+    digest.parse().map(Some).map_err(|_| bad("tags", "digest", &digest))
 }
 
 /// At most `limit` tags that sort after `after`, in byte order.

@@ -9,8 +9,10 @@ use crate::context::Context;
 use crate::error::{RegistryError, io};
 use crate::quota;
 use crate::storage::StorageKey;
-use crate::store::{blobs, repositories, uploads};
+use crate::store::uploads::StoredUpload;
+use crate::store::{blobs, removals, repositories, uploads};
 use model::Digest;
+use platform::db::DbError;
 use platform::failpoint;
 use std::sync::Arc;
 
@@ -44,14 +46,11 @@ pub async fn commit(
         Err(error) => return Err(error),
     };
     failpoint::hit("blob-written");
-    session.set_closed(true);
+    session.close().await;
     let standing = match record(ctx, session, digest, size).await {
         Ok(standing) => standing,
         Err(error) => {
-            session.set_closed(false);
-            if matches!(error, RegistryError::QuotaExceeded { .. }) {
-                discard(ctx, session, content).await?;
-            }
+            not_recorded(ctx, session, content, &error).await?;
             return Err(error);
         }
     };
@@ -67,7 +66,28 @@ pub async fn commit(
     Ok(())
 }
 
-/// One transaction: the blob, its link, the session's end. Returns where the blob's bytes are.
+/// What becomes of a session that was closed for a record that failed.
+async fn not_recorded(ctx: &Context, session: &Session, content: &mut Content, error: &RegistryError) -> Result<(), RegistryError> {
+    match error {
+        // What it holds can never become a blob of this repository.
+        RegistryError::QuotaExceeded { .. } => discard(ctx, session, content).await,
+        // Whether it was committed is not known: the file may be a blob by now, and nothing may be written to it or remove it.
+        // The session's row is there if it was not, and with it the way back.
+        RegistryError::Db(DbError::Unavailable(_)) if !ctx.exclusive => {
+            *content = Content::Gone;
+            session.advance(0);
+            ctx.sessions.remove(&session.stored.id);
+            Ok(())
+        }
+        _ => {
+            session.reopen();
+            Ok(())
+        }
+    }
+}
+
+/// One transaction: the blob, its link, the session's end. Returns where the blob's bytes are; what the session brought is queued for
+/// removal where they were here before.
 async fn record(ctx: &Context, session: &Session, digest: Digest, size: u64) -> Result<StorageKey, RegistryError> {
     let (now, stored) = (ctx.clock.now(), session.stored.clone());
     ctx.db
@@ -79,6 +99,9 @@ async fn record(ctx: &Context, session: &Session, digest: Digest, size: u64) -> 
                 let key = blobs::insert(tx, now, &digest, size, &stored.key).await?;
                 blobs::link(tx, now, repository.id, &digest).await?;
                 uploads::delete(tx, &stored.id).await?;
+                if key != stored.key {
+                    removals::insert(tx, now, &stored.key, size).await?;
+                }
                 Ok::<_, RegistryError>(key)
             })
         })
@@ -90,20 +113,25 @@ pub async fn discard(ctx: &Context, session: &Session, content: &mut Content) ->
     if matches!(content, Content::Gone) {
         return Ok(());
     }
-    session.set_closed(true);
+    session.close().await;
+    let length = session.length();
     *content = Content::Gone;
     session.advance(0);
     ctx.sessions.remove(&session.stored.id);
-    forget_row(ctx, session).await?;
+    end(ctx, &session.stored, length).await?;
     remove_file(ctx, &session.stored.key).await
 }
 
-pub async fn forget_row(ctx: &Context, session: &Session) -> Result<(), RegistryError> {
-    let id = session.stored.id.clone();
+/// Ends a session on record. Its file is queued for removal with that, so that no crash leaves it behind.
+pub async fn end(ctx: &Context, stored: &StoredUpload, length: u64) -> Result<(), RegistryError> {
+    let (now, stored) = (ctx.clock.now(), stored.clone());
     ctx.db
         .write(move |tx| {
-            let id = id.clone();
-            Box::pin(async move { Ok::<_, RegistryError>(uploads::delete(tx, &id).await?) })
+            let stored = stored.clone();
+            Box::pin(async move {
+                uploads::delete(tx, &stored.id).await?;
+                Ok::<_, RegistryError>(removals::insert(tx, now, &stored.key, length).await?)
+            })
         })
         .await
 }

@@ -29,13 +29,7 @@ pub async fn expire(ctx: &Arc<Context>) -> Result<usize, RegistryError> {
         if ctx.sessions.get(&row.id).is_some() || written_since(ctx, &row, before).await {
             continue;
         }
-        let id = row.id.clone();
-        ctx.db
-            .write(move |tx| {
-                let id = id.clone();
-                Box::pin(async move { Ok::<_, RegistryError>(uploads::delete(tx, &id).await?) })
-            })
-            .await?;
+        commit::end(ctx, &row, 0).await?;
         commit::remove_file(ctx, &row.key).await?;
         ended += 1;
     }

@@ -30,6 +30,8 @@ pub struct Session {
     pending: Arc<AtomicU64>,
     active_at: AtomicI64,
     row: AtomicBool,
+    /// Held while the row is being written.
+    row_turn: tokio::sync::Mutex<()>,
     closed: AtomicBool,
     /// Cancelled when a newer request wants the session.
     holder: Mutex<CancellationToken>,
@@ -94,6 +96,7 @@ impl Session {
             pending,
             active_at: AtomicI64::new(now.as_micros()),
             row: AtomicBool::new(false),
+            row_turn: tokio::sync::Mutex::default(),
             closed: AtomicBool::new(false),
             holder: Mutex::new(CancellationToken::new()),
             content: Arc::new(tokio::sync::Mutex::new(content)),
@@ -133,21 +136,26 @@ impl Session {
         Timestamp::from_micros(self.active_at.load(Ordering::Relaxed))
     }
 
-    /// True for the one who is to write the row.
-    pub fn claim_row(&self) -> bool {
-        !self.is_closed() && !self.row.swap(true, Ordering::AcqRel)
+    /// For the one who is to write the row, while the guard is held.
+    pub async fn claim_row(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        let turn = self.row_turn.lock().await;
+        (!self.closed.load(Ordering::Acquire) && !self.row.swap(true, Ordering::AcqRel)).then_some(turn)
     }
 
     pub fn unclaim_row(&self) {
         self.row.store(false, Ordering::Release);
     }
 
-    pub fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
+    /// From here on no row is written. One that is being written is there when this returns: a row that came after the end of its
+    /// session would take the file of a blob with it when it expires.
+    pub async fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        let _written = self.row_turn.lock().await;
     }
 
-    pub fn set_closed(&self, closed: bool) {
-        self.closed.store(closed, Ordering::Release);
+    /// The end did not come about.
+    pub fn reopen(&self) {
+        self.closed.store(false, Ordering::Release);
     }
 }
 

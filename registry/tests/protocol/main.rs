@@ -6,6 +6,7 @@
 mod access;
 mod blobs;
 mod deployer;
+mod garbage;
 mod lists;
 mod manifests;
 mod settings;

@@ -5,6 +5,7 @@ use crate::aws::fields::{Field, Rule};
 use crate::error::EcsError;
 use crate::operations::call::Call;
 use crate::operations::references;
+use crate::pins;
 use crate::store;
 use crate::triggers::manage;
 use api::aws::{DeleteServiceRequest, DeleteServiceResponse};
@@ -41,6 +42,7 @@ pub async fn delete(call: &Call, request: DeleteServiceRequest) -> Result<Delete
                     service.desired_count = 0;
                     deployment::supersede(tx, &service, "The service was deleted.", now).await?;
                     manage::forget_service(tx, &service, &by, now).await?;
+                    pins::release_service(tx, &service.id).await?;
                     update::save(tx, &mut service).await?;
                     events::append(tx, now, event).await?;
                 }

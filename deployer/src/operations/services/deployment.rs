@@ -3,7 +3,7 @@
 
 use crate::operations::images::Images;
 use crate::rollout::{announce, breaker};
-use crate::store;
+use crate::{pins, store};
 use model::Timestamp;
 use model::ids::{DeploymentId, ServiceDeploymentId};
 use model::service::{Cause, Deployment, DeploymentStatus, RolloutState, Service, ServiceDeployment, ServiceDeploymentStatus};
@@ -49,6 +49,7 @@ pub async fn begin(
         store::deployments::update(tx, &primary).await?;
     }
     store::deployments::insert(tx, deployment).await?;
+    pins::deployment(tx, now, deployment).await?;
     let begun = under_way(service, deployment, &before, cause, now);
     store::service_deployments::insert(tx, &begun).await?;
     announce::announce(tx, announce::STARTED, service, &begun, &format!("started. {}", cause.sentence()), now).await?;
