@@ -15,7 +15,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// What is to be changed; what is absent stays.
-#[expect(clippy::option_option, reason = "a quota, none, and nothing said of it are three things")]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Change {
     pub tag_overwrite: Option<TagOverwrite>,
