@@ -19,7 +19,7 @@ async fn describe_one(world: &World, brief: &Value) -> Value {
 }
 
 /// Plans and obeys until the one deployment is COMPLETED.
-async fn settle(world: &World) {
+pub async fn settle(world: &World) {
     for _ in 0..8 {
         world.plan().await;
         world.obey().await;
