@@ -151,9 +151,9 @@ pub async fn earlier_of_somebody(tx: &mut Tx, of: &OfSomebody, after: Moment, be
     somebody(tx, rows, of, after, before, limit).await
 }
 
-async fn somebody<'q>(
+async fn somebody(
     tx: &mut Tx,
-    rows: sqlx::query::Query<'q, sqlx::Any, sqlx::any::AnyArguments>,
+    rows: sqlx::query::Query<'_, sqlx::Any, sqlx::any::AnyArguments>,
     of: &OfSomebody,
     after: Moment,
     before: Moment,

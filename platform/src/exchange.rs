@@ -86,9 +86,9 @@ pub async fn earlier_pushes(tx: &mut Tx, of: &PushesOf, after: Moment, before: M
     pushes(tx, rows, of, after, before, limit).await
 }
 
-async fn pushes<'q>(
+async fn pushes(
     tx: &mut Tx,
-    rows: sqlx::query::Query<'q, sqlx::Any, sqlx::any::AnyArguments>,
+    rows: sqlx::query::Query<'_, sqlx::Any, sqlx::any::AnyArguments>,
     of: &PushesOf,
     after: Moment,
     before: Moment,
