@@ -11,6 +11,7 @@ mod functions;
 mod limits;
 mod observe;
 mod operations;
+mod proxies;
 pub mod tls;
 
 pub use admin::AdminFile;
@@ -84,7 +85,7 @@ async fn serve(mut args: ServerArgs) -> Result<()> {
     });
     let operations = operations::router(db.clone(), lifecycle.clone(), metrics.clone());
     let routes = public_router(&registry, &deployer, identity.clone(), operations);
-    let routes = limits::wrap(routes, config.address_requests, clock);
+    let routes = proxies::wrap(limits::wrap(routes, config.address_requests, clock), &config.trusted_proxies);
     let public_tls = public_tls(&config, &authority)?;
     let agents_tls = agents_tls(&config, &authority)?;
     platform::http::serve(&lifecycle, public, public_tls, observe::wrap(routes, metrics.clone()));

@@ -142,6 +142,9 @@ fn server_spec(executable: &Path, args: &ServerArgs) -> Spec {
             flag(name, value);
         }
     }
+    for proxy in &args.trusted_proxy {
+        flag("--trusted-proxy", proxy.to_string().into());
+    }
     for host in &args.agent_host {
         flag("--agent-host", host.into());
     }

@@ -80,13 +80,13 @@ async fn a_dry_run_says_who_would_gain_and_lose_and_changes_nothing() -> Result<
         let line = |line: &Value| format!("{} {} {}", line["principal"], line["via"]["role"], line["otherwise"]).replace('"', "");
         value.as_array().into_iter().flatten().map(line).collect()
     };
-    ensure!(lines(&gain["gains"]) == ["robot:ci push null", "user:bob push pull"], "{gain}");
+    ensure!(lines(&gain["gains"]) == ["user:bob push pull", "robot:ci push null"], "{gain}");
     ensure!(lines(&gain["loses"]).is_empty(), "{gain}");
     ensure!(!cli.ok(&["access", "ls"])?.contains("team:backend"), "the dry run granted it");
     let grant = cli.ok(&["access", "grant", "team:backend", "push", "acme/web", "-q"])?.trim().to_owned();
     for arguments in [&["access", "revoke", &grant, "--dry-run"][..], &["team", "rm", "backend", "--dry-run"]] {
         let lose = json(&cli, arguments)?;
-        ensure!(lines(&lose["loses"]) == ["robot:ci push null", "user:bob push pull"], "{lose}");
+        ensure!(lines(&lose["loses"]) == ["user:bob push pull", "robot:ci push null"], "{lose}");
     }
     let lose = json(&cli, &["team", "remove", "backend", "user:bob", "--dry-run"])?;
     ensure!(lines(&lose["loses"]) == ["user:bob push pull"], "{lose}");

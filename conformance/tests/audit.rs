@@ -20,6 +20,12 @@ fn told(record: &Value) -> String {
     format!("{} {} {} {}", text("principal"), text("action"), text("reference"), text("outcome"))
 }
 
+/// An image that no Docker Engine has yet: of one that it has, only a HEAD is asked for.
+fn unseen() -> Result<Image> {
+    let command = ["sh", "-c", "trap 'exit 0' TERM; sleep 1000000 & wait"];
+    Ok(Image::busybox()?.file("content", 0o644, &rand::random::<[u8; 16]>()).command(&command).build())
+}
+
 /// A registry token for `actions`, made with what `client` shows.
 async fn registry_token(client: &Client, repository: &str, actions: &str) -> Result<Client> {
     let answer = client.get(&format!("/token?service=berth&scope=repository:{repository}:{actions}")).await?.expect(200)?;
@@ -78,15 +84,17 @@ async fn who_pulled_pushed_deleted_and_granted_from_where_and_with_what() -> Res
 async fn people_robots_and_agents_are_told_apart() -> Result<()> {
     let fleet = Fleet::up().await?;
     let admin = fleet.server.admin()?;
-    fleet.sleeping_service("audited", 1).await?;
+    let image = fleet.push("acme/audited", "v1", &unseen()?).await?;
+    let task_definition = fleet.register("audited", &image).await?;
+    fleet.create_service("audited", &task_definition, 1).await?;
     fleet.running(1).await?;
     admin.post("/api/v1/robots", &json!({"name": "ci"})).await?.expect(201)?;
-    fleet.server.grant("robot:ci", "pull", "repository", "conformance/**").await?;
+    fleet.server.grant("robot:ci", "pull", "repository", "acme/**").await?;
     let token = admin.post("/api/v1/tokens", &json!({"label": "ci", "principal": "robot:ci"})).await?.expect(201)?.json();
     let robot = admin.with(Credentials::Bearer(token["secret"].as_str().context("a secret")?.to_owned()));
-    robot.get("/v2/conformance/audited/manifests/v1").await?.expect(200)?;
+    robot.get("/v2/acme/audited/manifests/v1").await?.expect(200)?;
     let agents = records(&admin, "actor=agent").await?;
-    ensure!(agents.iter().any(|record| record["action"] == "pull" && record["target"] == "repository:conformance/audited"), "{agents:#?}");
+    ensure!(agents.iter().any(|record| record["action"] == "pull" && record["target"] == "repository:acme/audited"), "{agents:#?}");
     ensure!(agents.iter().all(
         |record| record["principal"].as_str().is_some_and(|who| who.starts_with("instance:")) && record["credential"] == "certificate"
     ));
@@ -224,11 +232,10 @@ async fn old_segments_are_removed() -> Result<()> {
 #[tokio::test]
 async fn an_image_pulled_by_docker_is_found_under_its_tag() -> Result<()> {
     let fleet = Fleet::up().await?;
-    let name = fleet.push("acme/pulled", "v1", &Image::sleeps()?).await?;
+    let name = fleet.push("acme/pulled", "v1", &unseen()?).await?;
     let admin = fleet.server.admin()?;
-    let token = fleet.server.new_user("bob").await?;
+    fleet.server.new_user("bob").await?;
     fleet.server.grant("user:bob", "pull", "repository", "acme/pulled").await?;
-    drop(token);
     fleet.docker.ok(&["login", "--username", "bob", "--password", "password-of-bob", &fleet.server.host()])?;
     fleet.docker.ok(&["pull", &name])?;
     fleet.docker.ok(&["logout", &fleet.server.host()])?;

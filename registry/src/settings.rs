@@ -106,8 +106,9 @@ async fn write(
         return Ok(Some(repository));
     }
     store::set_settings(tx, repository.id, &repository.settings, repository.public).await?;
-    let credential = by.credential.to_string();
-    let detail = serde_json::json!({ "settings": repository.settings, "public": repository.public, "credential": credential });
+    let mut detail = by.detail();
+    detail["settings"] = serde_json::json!(repository.settings);
+    detail["public"] = repository.public.into();
     let event = NewEvent {
         kind: "repository.settings",
         principal: Some(by.principal.to_string()),

@@ -6,7 +6,7 @@ use clap::Args;
 use identity::audit::AuditConfig;
 use platform::db::DatabaseUrl;
 use registry::GcConfig;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -82,6 +82,9 @@ pub struct ServerArgs {
     /// Requests from one address in a second; 0 is no limit
     #[arg(long, env = "BERTH_ADDRESS_REQUESTS", value_name = "N", default_value_t = 0)]
     pub address_requests: u32,
+    /// Addresses of proxies in front of this server: what they say in X-Forwarded-For is where a request comes from
+    #[arg(long, env = "BERTH_TRUSTED_PROXY", value_name = "IP", value_delimiter = ',')]
+    pub trusted_proxy: Vec<IpAddr>,
 }
 
 /// How the public listener is protected.
@@ -124,6 +127,7 @@ pub struct Config {
     pub principal_requests: Option<NonZeroU32>,
     pub address_requests: Option<NonZeroU32>,
     pub gc: GcConfig,
+    pub trusted_proxies: Vec<IpAddr>,
 }
 
 impl Config {
@@ -166,6 +170,7 @@ impl Config {
                 grace: Duration::from_secs(args.gc_grace_secs),
                 untagged: (args.untagged_secs > 0).then(|| Duration::from_secs(args.untagged_secs)),
             },
+            trusted_proxies: args.trusted_proxy.clone(),
         })
     }
 

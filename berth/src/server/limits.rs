@@ -1,6 +1,6 @@
 //! How often one address may ask, where that is limited. Refused before anything else is looked at, in the words of the face asked.
 //!
-//! Behind a proxy all requests come from its address: there the proxy has to limit, and this stays off.
+//! Behind a proxy all requests come from its address, unless it is named as trusted (`proxies`).
 
 use axum::Router;
 use axum::extract::{Request, State};

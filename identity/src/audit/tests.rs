@@ -163,7 +163,7 @@ async fn last_pulls_are_known_by_tag_and_by_principal_and_survive_a_crash() {
             }
         };
         let all = ["@5 user:alice", "v1@2 user:admin", "v1@4 user:alice", "v2@3 user:alice"];
-        assert_eq!(told(LastPullsOf::Repository("acme/web".into(), Default::default())).await, all);
+        assert_eq!(told(LastPullsOf::Repository("acme/web".into(), (String::new(), String::new()))).await, all);
         let alice = ["@5 user:alice", "v1@4 user:alice", "v2@3 user:alice"];
         assert_eq!(told(LastPullsOf::Principal("user:alice".into())).await, alice);
         // The rows are gone, the segments are not; nor is the position, which a crash would have left further back.
@@ -173,7 +173,7 @@ async fn last_pulls_are_known_by_tag_and_by_principal_and_survive_a_crash() {
         let second = f.second_server().await;
         second.audit().start(config(&folder), f.db.clone(), f.clock.clone()).unwrap();
         second.audit().flush().await;
-        assert_eq!(told(LastPullsOf::Repository("acme/web".into(), Default::default())).await, all);
+        assert_eq!(told(LastPullsOf::Repository("acme/web".into(), (String::new(), String::new()))).await, all);
     })
     .await;
 }

@@ -5,7 +5,7 @@
 //! full they are counted as lost, and pulls go on.
 
 use super::last_pulls::{self, LastPulls, PENDING_MAX};
-use super::{Action, AuditConfig, Command, Line, Outcome, Record, Who, segments};
+use super::{Action, AuditConfig, Command, Content, Line, Outcome, Record, Who, segments};
 use model::{Clock, Timestamp};
 use platform::db::Db;
 use std::collections::HashMap;
@@ -79,8 +79,8 @@ struct Entry {
     times: u64,
 }
 
-/// Caller and content by where they are in memory (compared, never followed; the entries keep them there), address and action.
-type Again = (usize, usize, Option<IpAddr>, Action);
+/// Caller by where it is in memory (compared, never followed; the entries keep it there), what was asked for, address and action.
+type Again = (usize, Arc<Content>, Option<IpAddr>, Action);
 
 impl Writer {
     /// Makes the folder. Reads nothing but its names.
@@ -287,7 +287,7 @@ impl Batch {
         if record.outcome != Outcome::Done || !matches!(record.action, Action::Pull | Action::PullBlob) {
             return self.push(record);
         }
-        let key: Again = (who, Arc::as_ptr(&record.content).addr(), record.address, record.action);
+        let key: Again = (who, record.content.clone(), record.address, record.action);
         if let Some(at) = self.again.get(&key) {
             let entry = &mut self.entries[*at];
             entry.times += 1;
