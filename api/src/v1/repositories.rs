@@ -48,7 +48,6 @@ pub struct RepositoryDetail {
 }
 
 /// What is to be changed; what is absent stays.
-#[expect(clippy::option_option, reason = "a number, null and absence are three things")]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RepositoryChange {
