@@ -12,6 +12,7 @@ use crate::error::{self, RegistryError};
 use crate::manifest::CONTENT_DIGEST;
 use crate::quota;
 use crate::range::{self, Wanted};
+use crate::settings;
 use crate::storage::StorageKey;
 use crate::store::{Sight, blobs, repositories};
 use axum::body::Body;
@@ -20,7 +21,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use identity::audit::Content;
 use model::access::Role;
 use model::{Digest, RepositoryName, Timestamp};
-use platform::db::{DbError, Tx};
+use platform::db::Tx;
 use platform::events;
 use serde_json::json;
 use std::sync::Arc;
@@ -229,7 +230,7 @@ pub async fn delete(ctx: &Arc<Context>, by: &Access, repository: &RepositoryName
                     if found {
                         events::append(tx, now, event).await?;
                     }
-                    Ok::<_, DbError>(found)
+                    Ok::<_, RegistryError>(found)
                 })
             })
             .await?;
@@ -239,11 +240,10 @@ pub async fn delete(ctx: &Arc<Context>, by: &Access, repository: &RepositoryName
     task.await.map_err(|_| RegistryError::Internal("a blob delete did not end".into()))?
 }
 
-async fn unlink(tx: &mut Tx, now: Timestamp, repository: &RepositoryName, digest: &Digest) -> Result<bool, DbError> {
-    match repositories::standing(tx, repository).await? {
-        Some(standing) => blobs::unlink(tx, now, standing.id, digest).await,
-        None => Ok(false),
-    }
+async fn unlink(tx: &mut Tx, now: Timestamp, repository: &RepositoryName, digest: &Digest) -> Result<bool, RegistryError> {
+    let Some(standing) = repositories::standing(tx, repository).await? else { return Ok(false) };
+    settings::require_spare(tx, repository, standing.id, &standing.settings, digest).await?;
+    Ok(blobs::unlink(tx, now, standing.id, digest).await?)
 }
 
 /// After the commit that changed how a repository links a blob.

@@ -56,7 +56,7 @@ pub enum RegistryError {
     ManifestInvalid(String),
     #[error("{0}")]
     TagInvalid(String),
-    #[error("tag {tag} of repository {repository} is immutable: it can neither be moved nor deleted")]
+    #[error("tag {tag} of repository {repository} is immutable: neither it nor what it needs can be changed or deleted")]
     TagImmutable { repository: RepositoryName, tag: Tag },
     #[error("repository {repository} may hold {} bytes and holds {}: this does not fit", over.quota_bytes, over.used_bytes)]
     QuotaExceeded { repository: RepositoryName, over: OverQuota },

@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::error::{MISSING_NAMED_MAX, RegistryError};
 use crate::hash;
 use crate::quota;
+use crate::settings;
 use crate::store::blobs::Link;
 use crate::store::manifests::{Named, NewManifest, Since, Stored};
 use crate::store::repositories::Standing;
@@ -309,24 +310,21 @@ fn deleted(by: &Access, repository: &RepositoryName, reference: &Reference) -> N
 
 async fn remove(tx: &mut Tx, now: Timestamp, repository: &RepositoryName, reference: &Reference) -> Result<bool, RegistryError> {
     let Some(Standing { id, settings }) = repositories::standing(tx, repository).await? else { return Ok(false) };
-    if !settings.leaves_tags_free() {
-        let tags = match reference {
-            Reference::Tag(tag) => tags::get(tx, id, tag).await?.map(|_| tag.clone()).into_iter().collect(),
-            Reference::Digest(digest) => tags::on(tx, id, digest).await?,
-        };
-        if let Some(tag) = tags.into_iter().find(|tag| settings.may_delete(tag).is_err()) {
-            return Err(RegistryError::TagImmutable { repository: repository.clone(), tag });
-        }
-    }
     match reference {
         Reference::Tag(tag) => {
+            if settings.may_delete(tag).is_err() && tags::get(tx, id, tag).await?.is_some() {
+                return Err(RegistryError::TagImmutable { repository: repository.clone(), tag: tag.clone() });
+            }
             let digest = tags::delete(tx, id, tag).await?;
             if let Some(digest) = &digest {
                 manifests::untag(tx, now, id, digest).await?;
             }
             Ok(digest.is_some())
         }
-        Reference::Digest(digest) => Ok(manifests::delete(tx, Since { blobs: now, manifests: now }, id, digest).await?),
+        Reference::Digest(digest) => {
+            settings::require_spare(tx, repository, id, &settings, digest).await?;
+            Ok(manifests::delete(tx, Since { blobs: now, manifests: now }, id, digest).await?)
+        }
     }
 }
 

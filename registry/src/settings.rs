@@ -6,9 +6,10 @@
 use crate::context::Context;
 use crate::error::RegistryError;
 use crate::store::repositories::{self as store, Repository};
+use crate::store::tags;
 use identity::Caller;
 use model::repository::{RepositorySettings, Sparse, TagOverwrite, TagPattern};
-use model::{RepositoryName, Timestamp};
+use model::{Digest, RepositoryName, Timestamp};
 use platform::db::{Db, DbError, Tx};
 use platform::events::{self, NewEvent};
 use std::collections::HashMap;
@@ -62,6 +63,24 @@ pub async fn of(ctx: &Context, name: &RepositoryName) -> Result<Arc<RepositorySe
     }
     let standing = store::standing(&mut *ctx.db.read().await?, name).await?;
     Ok(standing.map_or_else(|| ctx.settings.usual.clone(), |standing| Arc::new(standing.settings)))
+}
+
+/// Refuses to take `digest` away while an immutable tag needs it. Looked up only where there can be such a tag.
+pub async fn require_spare(
+    tx: &mut Tx,
+    name: &RepositoryName,
+    id: i64,
+    settings: &RepositorySettings,
+    digest: &Digest,
+) -> Result<(), RegistryError> {
+    if settings.leaves_tags_free() {
+        return Ok(());
+    }
+    let needing = tags::needing(tx, id, digest).await?;
+    match needing.into_iter().find(|tag| settings.may_delete(tag).is_err()) {
+        Some(tag) => Err(RegistryError::TagImmutable { repository: name.clone(), tag }),
+        None => Ok(()),
+    }
 }
 
 /// Changes the settings of `name`; none when there is no such repository. Acts on the next request anywhere.

@@ -55,13 +55,20 @@ pub async fn after(tx: &mut Tx, repository_id: i64, after: &str, limit: i64) -> 
     rows.iter().map(|row| Ok(row.try_get("name")?)).collect()
 }
 
-/// The tags on `digest`.
-pub async fn on(tx: &mut Tx, repository_id: i64, digest: &Digest) -> Result<Vec<Tag>, DbError> {
-    let rows = sqlx::query("select name from tags where repository_id = $1 and digest = $2")
-        .bind(repository_id)
-        .bind(digest.to_string())
-        .fetch_all(tx)
-        .await?;
+/// The tags on `digest`, and those on manifests that need it, directly or through others.
+pub async fn needing(tx: &mut Tx, repository_id: i64, digest: &Digest) -> Result<Vec<Tag>, DbError> {
+    let rows = sqlx::query(
+        "with recursive needing (digest) as (
+             select cast($2 as text)
+             union
+             select e.digest from needing join manifest_references e on e.repository_id = $1 and e.child = needing.digest
+         )
+         select t.name from needing join tags t on t.repository_id = $1 and t.digest = needing.digest",
+    )
+    .bind(repository_id)
+    .bind(digest.to_string())
+    .fetch_all(tx)
+    .await?;
     rows.iter()
         .map(|row| {
             let name: String = row.try_get("name")?;

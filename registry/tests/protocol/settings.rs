@@ -67,6 +67,33 @@ async fn immutable_tags_neither_move_nor_go() {
 }
 
 #[tokio::test]
+async fn what_an_immutable_tag_needs_stays() {
+    on_each(|world| async move {
+        let image = world.image("a", "image", b"layer").await;
+        let body = world.get("/v2/a/manifests/image").send().await.body;
+        let inner = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [descriptor(IMAGE, &image, body.len())] }).to_string();
+        world.manifest("a", "inner", INDEX, &inner).await;
+        let outer = [descriptor(INDEX, &sha256(inner.as_bytes()), inner.len())];
+        let outer = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": outer }).to_string();
+        world.manifest("a", "v1", INDEX, &outer).await;
+        let spare = world.blob("a", b"spare").await;
+        world.change("a", tags(TagOverwrite::Push, &["v*"])).await;
+        let needed =
+            [format!("blobs/{}", sha256(b"layer")), format!("manifests/{image}"), format!("manifests/{}", sha256(inner.as_bytes()))];
+        for path in &needed {
+            world.delete(format!("/v2/a/{path}")).send().await.is(400, "TAG_INVALID");
+            assert_eq!(world.get(format!("/v2/a/{path}")).send().await.status, StatusCode::OK, "{path}");
+        }
+        assert_eq!(world.delete(format!("/v2/a/blobs/{spare}")).send().await.status, StatusCode::ACCEPTED);
+        world.change("a", tags(TagOverwrite::Push, &[])).await;
+        for path in &needed {
+            assert_eq!(world.delete(format!("/v2/a/{path}")).send().await.status, StatusCode::ACCEPTED, "{path}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn of_two_pushes_at_once_to_an_immutable_tag_one_stands() {
     on_each(|world| async move {
         let bodies = [marked(&world, "one").await, marked(&world, "two").await, marked(&world, "three").await];
