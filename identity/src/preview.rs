@@ -77,11 +77,11 @@ fn held(entry: Option<&PrincipalEntry>) -> Vec<&Grant> {
     entry.filter(|entry| !entry.disabled).into_iter().flat_map(PrincipalEntry::grants).collect()
 }
 
-/// Those of `these` that no single one of `those` covers, each only when none of the others covers it either.
-fn new_in(principal: &Principal, effect: Effect, these: &[&Grant], those: &[&Grant]) -> Vec<Difference> {
+/// Those of `these` that no single one of `others` covers, each only when nothing else among `these` covers it either.
+fn new_in(principal: &Principal, effect: Effect, these: &[&Grant], others: &[&Grant]) -> Vec<Difference> {
     let mut kept: Vec<&Grant> = Vec::new();
     // What covers much comes first, so that what it covers is not named beside it.
-    let mut candidates: Vec<&Grant> = these.iter().copied().filter(|grant| !those.iter().any(|other| covers(other, grant))).collect();
+    let mut candidates: Vec<&Grant> = these.iter().copied().filter(|grant| !others.iter().any(|other| covers(other, grant))).collect();
     candidates.sort_by(|a, b| {
         b.role.cmp(&a.role).then_with(|| a.pattern.as_str().len().cmp(&b.pattern.as_str().len())).then_with(|| a.id.cmp(&b.id))
     });
@@ -92,7 +92,7 @@ fn new_in(principal: &Principal, effect: Effect, these: &[&Grant], those: &[&Gra
         }
     }
     let otherwise = |grant: &Grant| {
-        let same_names = those.iter().filter(|other| other.kind == grant.kind && other.pattern.covers(&grant.pattern));
+        let same_names = others.iter().filter(|other| other.kind == grant.kind && other.pattern.covers(&grant.pattern));
         same_names.map(|other| other.role).max()
     };
     kept.into_iter()
