@@ -127,8 +127,8 @@ fn delay_after(failures: u32) -> Duration {
 mod tests {
     use super::*;
 
-    fn from(last: u8) -> Option<IpAddr> {
-        Some(IpAddr::from([10, 0, 0, last]))
+    fn from(last: u8) -> IpAddr {
+        IpAddr::from([10, 0, 0, last])
     }
 
     const fn at(secs: i64) -> Timestamp {
@@ -142,13 +142,13 @@ mod tests {
         }
         let throttle = Throttle::default();
         for address in 0..4 {
-            throttle.failed("alice", from(address), at(0));
+            throttle.failed("alice", Some(from(address)), at(0));
         }
-        let millis = |name, secs| throttle.verdict(name, from(9), at(secs));
+        let millis = |name, secs| throttle.verdict(name, Some(from(9)), at(secs));
         assert_eq!(millis("alice", 1), Verdict::After(Duration::from_millis(500)));
         assert_eq!(millis("bob", 1), Verdict::After(Duration::ZERO));
         assert_eq!(millis("alice", 901), Verdict::After(Duration::ZERO));
-        throttle.succeeded("alice", from(9));
+        throttle.succeeded("alice", Some(from(9)));
         assert_eq!(millis("alice", 1), Verdict::After(Duration::ZERO));
     }
 
@@ -156,27 +156,27 @@ mod tests {
     fn a_name_is_locked_for_who_guesses_and_for_nobody_else() {
         let throttle = Throttle::default();
         for _ in 0..LOCKING_FAILURES {
-            assert!(matches!(throttle.verdict("alice", from(1), at(10)), Verdict::After(_)));
-            throttle.failed("alice", from(1), at(10));
+            assert!(matches!(throttle.verdict("alice", Some(from(1)), at(10)), Verdict::After(_)));
+            throttle.failed("alice", Some(from(1)), at(10));
         }
-        assert_eq!(throttle.verdict("alice", from(1), at(70)), Verdict::Locked(Duration::from_mins(14)));
-        assert_eq!(throttle.verdict("alice", from(2), at(70)), Verdict::After(DELAY_MAX));
-        assert_eq!(throttle.verdict("bob", from(1), at(70)), Verdict::After(Duration::ZERO));
-        assert_eq!(throttle.verdict("alice", from(1), at(10 + 901)), Verdict::After(Duration::ZERO));
+        assert_eq!(throttle.verdict("alice", Some(from(1)), at(70)), Verdict::Locked(Duration::from_mins(14)));
+        assert_eq!(throttle.verdict("alice", Some(from(2)), at(70)), Verdict::After(DELAY_MAX));
+        assert_eq!(throttle.verdict("bob", Some(from(1)), at(70)), Verdict::After(Duration::ZERO));
+        assert_eq!(throttle.verdict("alice", Some(from(1)), at(10 + 901)), Verdict::After(Duration::ZERO));
     }
 
     #[test]
     fn an_address_has_a_budget_over_all_names() {
         let throttle = Throttle::default();
         let guessed = (0..1000).take_while(|name| {
-            let allowed = matches!(throttle.verdict(&name.to_string(), from(1), at(0)), Verdict::After(_));
-            throttle.failed(&name.to_string(), from(1), at(0));
+            let allowed = matches!(throttle.verdict(&name.to_string(), Some(from(1)), at(0)), Verdict::After(_));
+            throttle.failed(&name.to_string(), Some(from(1)), at(0));
             allowed
         });
         assert_eq!(guessed.count(), ADDRESS_BURST as usize);
-        assert_eq!(throttle.verdict("anybody", from(1), at(0)), Verdict::Locked(Duration::from_secs(10)));
-        assert_eq!(throttle.verdict("anybody", from(2), at(0)), Verdict::After(Duration::ZERO));
-        assert_eq!(throttle.verdict("anybody", from(1), at(10)), Verdict::After(Duration::ZERO));
+        assert_eq!(throttle.verdict("anybody", Some(from(1)), at(0)), Verdict::Locked(Duration::from_secs(10)));
+        assert_eq!(throttle.verdict("anybody", Some(from(2)), at(0)), Verdict::After(Duration::ZERO));
+        assert_eq!(throttle.verdict("anybody", Some(from(1)), at(10)), Verdict::After(Duration::ZERO));
     }
 
     #[test]

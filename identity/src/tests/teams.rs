@@ -20,7 +20,7 @@ fn membership(team: &Caller, member: &Caller) -> Membership {
 }
 
 async fn allowed(f: &Fixture, who: &Caller, role: Role, on: &str) -> bool {
-    decide(&*f.identity.snapshot().await.unwrap(), who, role, &on.parse().unwrap()).allowed
+    decide(&f.identity.snapshot().await.unwrap(), who, role, &on.parse().unwrap()).allowed
 }
 
 #[tokio::test]
@@ -131,7 +131,7 @@ async fn what_somebody_can_names_grants_and_teams() {
         f.grant(&alice, Role::View, "service:default/web").await;
         teams::add(&f.identity, &f.admin, membership(&backend, &alice)).await.unwrap();
         let own = questions::what(&f.identity, &alice, None).await.unwrap();
-        assert_eq!(own.teams, [backend.principal.clone()]);
+        assert_eq!(own.teams, std::slice::from_ref(&backend.principal));
         let grants: Vec<_> =
             own.grants.iter().map(|grant| format!("{} {} {}:{}", grant.principal, grant.role, grant.kind, grant.pattern)).collect();
         assert_eq!(grants, ["team:backend push repository:acme/**", "user:alice view service:default/web"]);
