@@ -149,7 +149,7 @@ async fn what_a_live_task_definition_names_stays_until_it_is_deregistered() -> R
     let other = repository.push_new("v2").await?;
     repository.delete("manifests/v2").await?.expect(202)?;
     wait_until("an image that nobody pinned to go", || async {
-        let gone = [other.digest(), other.layer.digest.as_str()].map(|digest| digest.to_owned());
+        let gone = [other.digest(), other.layer.digest.as_str()].map(ToOwned::to_owned);
         let manifest = repository.get(&format!("manifests/{}", gone[0])).await.ok()?.status == 404;
         (manifest && files(&server).ok()? == 2).then_some(())
     })

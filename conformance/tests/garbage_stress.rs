@@ -126,8 +126,8 @@ impl Player {
         for blob in &blobs {
             self.provide(&repository, blob).await?;
         }
-        let pause = self.random.random_range(0..COUNTED_ON.as_millis() as u64);
-        tokio::time::sleep(Duration::from_millis(pause)).await;
+        let pause = self.random.random_range(Duration::ZERO..COUNTED_ON);
+        tokio::time::sleep(pause).await;
         let answer = repository.put_manifest(&tag, MANIFEST_TYPE, manifest.bytes.clone()).await?;
         let took = began.elapsed();
         if took < COUNTED_ON {
@@ -135,7 +135,10 @@ impl Player {
             ensure!(answer.status == 201, "{took:?} after its blobs were there, {}:{tag} was refused: {}", repository.name, answer.text());
         }
         match answer.status.as_u16() {
-            201 => self.acknowledge(Acknowledged { repository, tag, manifest, blobs }),
+            201 => {
+                self.acknowledge(Acknowledged { repository, tag, manifest, blobs });
+                Ok(())
+            }
             400 => Ok(()),
             other => bail!("a manifest was answered with {other}: {}", answer.text()),
         }
@@ -153,13 +156,13 @@ impl Player {
         if answer.status != 201 || repository.put_manifest(&tag, INDEX_TYPE, index.bytes.clone()).await?.status != 201 {
             return Ok(());
         }
-        self.acknowledge(Acknowledged { repository, tag, manifest: index, blobs })
+        self.acknowledge(Acknowledged { repository, tag, manifest: index, blobs });
+        Ok(())
     }
 
-    fn acknowledge(&mut self, acknowledged: Acknowledged) -> Result<()> {
+    fn acknowledge(&mut self, acknowledged: Acknowledged) {
         self.world.pushed.fetch_add(1, Ordering::Relaxed);
         self.acknowledged.push(acknowledged);
-        Ok(())
     }
 
     /// Deletes one of its own, by tag or by digest.

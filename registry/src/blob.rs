@@ -181,15 +181,12 @@ pub async fn mount(
     digest: &Digest,
     from: Option<&RepositoryName>,
 ) -> Result<bool, RegistryError> {
-    let source = match from {
-        Some(source) => {
-            let linked = blobs::linked(&mut *ctx.db.read().await?, source, digest, access.sight(source)).await?;
-            linked.map(|_| source.clone())
-        }
-        None => {
-            let candidates = blobs::repositories_with(&mut *ctx.db.read().await?, digest, "", MOUNT_SOURCES_MAX).await?;
-            candidates.into_iter().find(|source| access.allows(Role::Pull, source))
-        }
+    let source = if let Some(source) = from {
+        let linked = blobs::linked(&mut *ctx.db.read().await?, source, digest, access.sight(source)).await?;
+        linked.map(|_| source.clone())
+    } else {
+        let candidates = blobs::repositories_with(&mut *ctx.db.read().await?, digest, "", MOUNT_SOURCES_MAX).await?;
+        candidates.into_iter().find(|source| access.allows(Role::Pull, source))
     };
     let Some(source) = source else { return Ok(false) };
     let sight = access.sight(&source);

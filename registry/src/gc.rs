@@ -253,11 +253,11 @@ mod tests {
     #[test]
     fn each_kind_has_its_time() {
         let now = Timestamp::from_secs(10_000_000);
-        let config = GcConfig { grace: Duration::from_secs(60), untagged: Some(Duration::from_secs(600)) };
+        let config = GcConfig { grace: Duration::from_mins(1), untagged: Some(Duration::from_mins(10)) };
         let ago = |secs| Some(now.minus(Duration::from_secs(secs)));
         assert_eq!(config.cutoff(Kind::Manifest, now), ago(600));
         assert_eq!((config.cutoff(Kind::Link, now), config.cutoff(Kind::Blob, now)), (ago(60), ago(60)));
-        assert_eq!(config.since(now), Since { blobs: now, manifests: now.minus(Duration::from_secs(540)) });
+        assert_eq!(config.since(now), Since { blobs: now, manifests: now.minus(Duration::from_mins(9)) });
         let never = GcConfig { untagged: None, ..config };
         assert_eq!((never.cutoff(Kind::Manifest, now), never.since(now).manifests), (None, now));
         let short = GcConfig { untagged: Some(Duration::from_secs(1)), ..config };

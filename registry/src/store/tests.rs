@@ -67,7 +67,7 @@ async fn fill(db: &Db) {
     .await
     .unwrap();
     if !db.is_exclusive() {
-        run(&mut *db.read().await.unwrap(), "analyze".into()).await;
+        run(&mut db.read().await.unwrap(), "analyze".into()).await;
     }
 }
 
