@@ -83,7 +83,8 @@ fn of_service(service_id: &str) -> String {
 }
 
 fn of_deployment(service_id: &str, id: &DeploymentId) -> String {
-    format!("{}:{id}", of_service(service_id))
+    // As it stands in the table, without the prefix that people see.
+    format!("{}:{}", of_service(service_id), id.0)
 }
 
 fn of_task(id: &TaskId) -> String {

@@ -162,13 +162,13 @@ fn stream(chunks: usize, bytes: usize) -> Body {
 #[tokio::test]
 async fn a_quota_cuts_an_upload_off_while_it_streams() {
     on_each(|world| async move {
-        world.blob("a", &[1; 1000]).await;
+        world.blob("a", &vec![1; 1000]).await;
         world.change("a", quota(500_000)).await;
         let location = world.session("a").await;
-        let taken = world.patch(&location).with("content-range", "0-99999").bytes(&[2; 100_000]).send().await;
+        let taken = world.patch(&location).with("content-range", "0-99999").bytes(&vec![2; 100_000]).send().await;
         assert_eq!(taken.status, StatusCode::ACCEPTED);
         // What says its length is refused before a byte is read, what does not is cut off.
-        world.put(format!("{location}?digest={}", sha256(b"x"))).bytes(&[2; 400_000]).send().await.is(403, "DENIED");
+        world.put(format!("{location}?digest={}", sha256(b"x"))).bytes(&vec![2; 400_000]).send().await.is(403, "DENIED");
         let cut = world.put(format!("{location}?digest={}", sha256(b"x"))).body(stream(100, 50_000)).send().await;
         cut.is(403, "DENIED");
         assert_eq!(cut.json()["errors"][0]["detail"], json!({ "name": "a", "quotaBytes": 500_000, "usedBytes": 1000 }));
@@ -177,14 +177,14 @@ async fn a_quota_cuts_an_upload_off_while_it_streams() {
         assert_eq!((status.status, status.header("range")), (StatusCode::NO_CONTENT, "0-99999"));
         // Another session counts what this one holds.
         let other = world.session("a").await;
-        world.patch(&other).with("content-range", "0-399999").bytes(&[3; 400_000]).send().await.is(403, "DENIED");
+        world.patch(&other).with("content-range", "0-399999").bytes(&vec![3; 400_000]).send().await.is(403, "DENIED");
         world.delete(&location).send().await;
-        let taken = world.patch(&other).with("content-range", "0-399999").bytes(&[3; 400_000]).send().await;
+        let taken = world.patch(&other).with("content-range", "0-399999").bytes(&vec![3; 400_000]).send().await;
         assert_eq!(taken.status, StatusCode::ACCEPTED);
-        let done = world.put(format!("{other}?digest={}", sha256(&[3; 400_000]))).bytes(b"").send().await;
+        let done = world.put(format!("{other}?digest={}", sha256(&vec![3; 400_000]))).bytes(b"").send().await;
         assert_eq!(done.status, StatusCode::CREATED, "{done:?}");
         // Other repositories are free.
-        world.blob("b", &[4; 600_000]).await;
+        world.blob("b", &vec![4; 600_000]).await;
     })
     .await;
 }
