@@ -59,11 +59,11 @@ pub async fn after(tx: &mut Tx, repository_id: i64, after: &str, limit: i64) -> 
 pub async fn needing(tx: &mut Tx, repository_id: i64, digest: &Digest) -> Result<Vec<Tag>, DbError> {
     let rows = sqlx::query(
         "with recursive needing (digest) as (
-             select cast($2 as text)
+             select digest from manifest_references where repository_id = $1 and child = $2
              union
              select e.digest from needing join manifest_references e on e.repository_id = $1 and e.child = needing.digest
          )
-         select t.name from needing join tags t on t.repository_id = $1 and t.digest = needing.digest",
+         select name from tags where repository_id = $1 and (digest = $2 or digest in (select digest from needing))",
     )
     .bind(repository_id)
     .bind(digest.to_string())
