@@ -97,8 +97,7 @@ pub fn play(seed: u64, length: Length, aloud: bool) -> Result<Result<Played, Box
 
 async fn run(world: &mut World, seed: u64, length: Length) -> Result<Result<(), String>> {
     for _ in 0..length.steps {
-        steps::take(world)?;
-        let pause = steps::pause(world);
+        let pause = steps::take(world)?;
         if let Err(sentence) = world.pass(pause).await {
             return Ok(Err(sentence));
         }

@@ -14,6 +14,8 @@ use std::time::Duration;
 /// Most services of one run.
 const SERVICES_MAX: usize = 3;
 const DESIRED_MAX: i64 = 4;
+/// Three tasks that fail one after another, throttled, and the way back.
+const UNTIL_ROLLED_BACK: Duration = Duration::from_secs(45);
 /// `minimumHealthyPercent` and `maximumPercent`.
 const BOUNDS: [(i64, i64); 8] = [(100, 200), (100, 200), (50, 200), (50, 100), (0, 100), (100, 150), (0, 200), (75, 125)];
 
@@ -77,8 +79,8 @@ const ALL: [(Step, u32); 26] = [
     (Step::Wait, 12),
 ];
 
-/// Takes one step.
-pub fn take(world: &mut World) -> Result<()> {
+/// Takes one step, and says how long until the next.
+pub fn take(world: &mut World) -> Result<Duration> {
     let step = ALL.choose_weighted(&mut world.random, |(_, weight)| *weight).map_or(Step::Wait, |(step, _)| *step);
     let host = world.any_host();
     match step {
@@ -104,7 +106,7 @@ pub fn take(world: &mut World) -> Result<()> {
         Step::Drain | Step::Activate => drain(world, host, step),
         Step::Wait => {}
     }
-    Ok(())
+    Ok(pause(world, step))
 }
 
 fn any_kind(world: &mut World) -> usize {
@@ -233,8 +235,11 @@ fn drain(world: &mut World, host: usize, step: Step) {
     world.ecs("UpdateContainerInstancesState", json!({"containerInstances": [instance], "status": status}));
 }
 
-/// How long until the next step.
-pub fn pause(world: &mut World) -> Duration {
+/// What cannot succeed is now and then left alone until the breaker has seen it.
+fn pause(world: &mut World, step: Step) -> Duration {
+    if step == Step::Crash && world.random.random_ratio(1, 2) {
+        return UNTIL_ROLLED_BACK;
+    }
     let longest = [20, 300, 2500, 9000][world.random.random_range(0..4)];
     Duration::from_millis(world.random.random_range(0..=longest))
 }

@@ -38,7 +38,7 @@ fn every_rule_holds_for_some_hundreds_of_seeds() {
     println!("{seeds} seeds: {sum:?}");
     // A simulation in which nothing happens holds every rule.
     assert!(sum.started > seeds && sum.stopped > seeds / 2 && sum.completed > seeds / 2 && sum.armed > seeds / 2, "{sum:?}");
-    assert!(sum.failed > seeds / 20 && sum.rolled_back > seeds / 20, "{sum:?}");
+    assert!(sum.failed > seeds / 10 && sum.rolled_back > seeds / 50, "{sum:?}");
 }
 
 #[test]
