@@ -6,6 +6,7 @@
 pub mod explanation;
 pub mod need;
 pub mod scale_in;
+mod seat;
 mod strategy;
 
 pub use explanation::{Explanation, Reason};
@@ -13,9 +14,11 @@ pub use need::need;
 pub use strategy::scale_in_view;
 
 use model::ids::InstanceId;
-use model::instance::{Instance, InstanceStatus, Resources};
-use model::service::{PlacementConstraint, PlacementConstraintType, PlacementStrategy};
+use model::instance::{Instance, Resources};
+use model::service::{PlacementConstraint, PlacementStrategy};
+use seat::Seat;
 use std::sync::Arc;
+use strategy::Rules;
 
 /// An instance and what is taken of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,7 +26,7 @@ pub struct Candidate {
     /// Shared, since a fleet has many of them and a plan takes them all.
     pub instance: Arc<Instance>,
     /// Held by tasks that are not observed STOPPED yet, whatever is desired of them.
-    pub held: Resources,
+    pub held: Arc<Resources>,
     /// Tasks on it that are to run.
     pub tasks: usize,
     /// Those of the same service deployment or group: what strategies spread.
@@ -40,19 +43,6 @@ impl Candidate {
     pub fn free_memory(&self) -> i64 {
         self.instance.registered.memory - self.held.memory
     }
-
-    /// Takes `need` for one more task of the group.
-    pub fn take(&mut self, need: &Resources) {
-        self.held.cpu += need.cpu;
-        self.held.memory += need.memory;
-        self.held.ports.extend(need.ports.iter().copied());
-        self.tasks += 1;
-        self.of_group += 1;
-    }
-
-    fn offers(&self, port: (model::instance::Protocol, u16)) -> bool {
-        !self.held.ports.contains(&port) && !self.instance.registered.ports.contains(&port)
-    }
 }
 
 /// What is to be placed.
@@ -66,37 +56,43 @@ pub struct Request<'a> {
     pub random: u64,
 }
 
-/// The instance on which the task goes, or why none will do.
-pub fn choose(request: &Request<'_>, candidates: &[Candidate]) -> Result<InstanceId, Explanation> {
-    let mut explanation = Explanation::default();
-    let mut eligible = Vec::new();
-    for candidate in candidates {
-        match refusal(request, candidate) {
-            None => eligible.push(candidate),
-            Some(reason) => explanation.add(candidate, reason),
-        }
-    }
-    strategy::best(request, candidates, eligible).map(|candidate| candidate.instance.id.clone()).ok_or(explanation)
+/// Where tasks go, in the order in which they were placed, and why there are no more of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    pub instances: Vec<InstanceId>,
+    pub refused: Option<Explanation>,
 }
 
-/// The first reason why the task cannot go there.
-fn refusal(request: &Request<'_>, candidate: &Candidate) -> Option<Reason> {
-    let distinct = request.constraints.iter().any(|constraint| constraint.kind == PlacementConstraintType::DistinctInstance);
-    if candidate.instance.status != InstanceStatus::Active {
-        Some(Reason::NotActive)
-    } else if !candidate.instance.agent_connected {
-        Some(Reason::AgentDisconnected)
-    } else if distinct && candidate.of_group > 0 {
-        Some(Reason::DistinctInstance)
-    } else if candidate.free_cpu() < request.need.cpu {
-        Some(Reason::Cpu)
-    } else if candidate.free_memory() < request.need.memory {
-        Some(Reason::Memory)
-    } else if request.need.ports.iter().any(|port| !candidate.offers(*port)) {
-        Some(Reason::Ports)
-    } else {
-        None
+/// Instances for up to `count` tasks, each placed as if the ones before it were there. The candidates are looked at once, whatever
+/// the count.
+pub fn choose(request: &Request<'_>, candidates: &[Candidate], count: usize) -> Choice {
+    let mut seats: Vec<Seat<'_>> = candidates.iter().map(|candidate| Seat::new(candidate, request.need)).collect();
+    let mut eligible: Vec<usize> = (0..seats.len()).filter(|at| seats[*at].refusal(request).is_none()).collect();
+    let mut rules = Rules::new(request.strategies, candidates);
+    let mut instances = Vec::new();
+    while instances.len() < count {
+        let random = request.random.wrapping_mul(instances.len() as u64 + 1);
+        let Some(best) = rules.best(random, &seats, eligible.clone()) else {
+            return Choice { instances, refused: Some(explain(request, &seats)) };
+        };
+        instances.push(seats[best].candidate.instance.id.clone());
+        seats[best].take(request.need);
+        rules.take(best);
+        if seats[best].refusal(request).is_some() {
+            eligible.retain(|at| *at != best);
+        }
     }
+    Choice { instances, refused: None }
+}
+
+fn explain(request: &Request<'_>, seats: &[Seat<'_>]) -> Explanation {
+    let mut explanation = Explanation::default();
+    for seat in seats {
+        if let Some(reason) = seat.refusal(request) {
+            explanation.add(seat, reason);
+        }
+    }
+    explanation
 }
 
 #[cfg(test)]
@@ -104,8 +100,9 @@ pub(crate) mod tests {
     use super::*;
     use model::Timestamp;
     use model::ids::ClusterName;
-    use model::instance::{Protocol, ZONE_ATTRIBUTE};
-    use model::service::{PlacementStrategyType, PlacementStrategyType::*};
+    use model::instance::{InstanceStatus, Protocol, ZONE_ATTRIBUTE};
+    use model::service::{PlacementConstraintType, PlacementStrategyType, PlacementStrategyType::*};
+    use proptest::prelude::*;
     use std::collections::BTreeMap;
 
     pub(crate) fn instance(number: u128, zone: &str) -> Instance {
@@ -126,7 +123,7 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn candidate(number: u128, zone: &str, of_group: usize) -> Candidate {
-        Candidate { instance: Arc::new(instance(number, zone)), held: Resources::default(), tasks: of_group, of_group }
+        Candidate { instance: Arc::new(instance(number, zone)), held: Arc::default(), tasks: of_group, of_group }
     }
 
     fn needs(cpu: i64, memory: i64, port: Option<u16>) -> Resources {
@@ -135,7 +132,8 @@ pub(crate) mod tests {
 
     fn pick(need: &Resources, strategies: &[PlacementStrategy], candidates: &[Candidate]) -> Result<u128, Explanation> {
         let request = Request { need, strategies, constraints: &[], random: 7 };
-        choose(&request, candidates).map(|id| u128::from_str_radix(id.as_str(), 16).unwrap())
+        let choice = choose(&request, candidates, 1);
+        choice.refused.map_or_else(|| Ok(u128::from_str_radix(choice.instances[0].as_str(), 16).unwrap()), Err)
     }
 
     fn rule(kind: PlacementStrategyType, field: &str) -> PlacementStrategy {
@@ -153,7 +151,7 @@ pub(crate) mod tests {
     #[test]
     fn strategies_apply_in_order() {
         let mut full = candidate(1, "a", 1);
-        full.held = needs(1500, 3000, None);
+        full.held = needs(1500, 3000, None).into();
         let candidates = [full, candidate(2, "a", 0), candidate(3, "b", 0)];
         let need = needs(256, 256, None);
         assert_eq!(pick(&need, &[rule(Binpack, "memory")], &candidates), Ok(1));
@@ -172,9 +170,9 @@ pub(crate) mod tests {
         let mut small = candidate(3, "a", 0);
         Arc::make_mut(&mut small.instance).registered.cpu = 100;
         let mut taken = candidate(4, "a", 0);
-        taken.held = needs(0, 0, Some(80));
+        taken.held = needs(0, 0, Some(80)).into();
         let mut memory = candidate(5, "a", 0);
-        memory.held.memory = 4000;
+        Arc::make_mut(&mut memory.held).memory = 4000;
         let error = pick(&needs(512, 512, Some(80)), &[], &[draining, silent, small, memory, taken]).unwrap_err();
         assert_eq!(error.instances(), 5);
         assert_eq!(error.counts.values().copied().collect::<Vec<_>>(), [1, 1, 1, 1, 1]);
@@ -193,8 +191,53 @@ pub(crate) mod tests {
         let need = needs(1, 1, None);
         let constraints = [PlacementConstraint { kind: PlacementConstraintType::DistinctInstance }];
         let request = Request { need: &need, strategies: &[], constraints: &constraints, random: 0 };
-        let error = choose(&request, &[candidate(1, "a", 1)]).unwrap_err();
-        assert_eq!(error.counts.get(&Reason::DistinctInstance), Some(&1));
-        assert!(choose(&request, &[candidate(1, "a", 1), candidate(2, "a", 0)]).is_ok());
+        let refused = choose(&request, &[candidate(1, "a", 1)], 1).refused.unwrap();
+        assert_eq!(refused.counts.get(&Reason::DistinctInstance), Some(&1));
+        let choice = choose(&request, &[candidate(1, "a", 1), candidate(2, "a", 0), candidate(3, "a", 0)], 3);
+        assert_eq!(
+            (choice.instances.len(), choice.refused.map(|refused| refused.counts)),
+            (2, Some([(Reason::DistinctInstance, 3)].into()))
+        );
+    }
+
+    fn any_candidate() -> impl Strategy<Value = Candidate> {
+        (1..9_u128, 0..3_usize, 0..1900_i64, 0..3_usize, any::<bool>()).prop_map(|(number, zone, cpu, of_group, port)| {
+            let held = needs(cpu, 2 * cpu, port.then_some(80)).into();
+            Candidate { held, tasks: of_group + 1, ..candidate(number, ["a", "b", "c"][zone], of_group) }
+        })
+    }
+
+    fn any_rules() -> impl Strategy<Value = Vec<PlacementStrategy>> {
+        let zone = "attribute:ecs.availability-zone";
+        let rules = [rule(Spread, zone), rule(Spread, "instanceId"), rule(Binpack, "cpu"), rule(Binpack, "memory")];
+        prop::collection::vec(prop::sample::select(rules.to_vec()), 0..3)
+    }
+
+    proptest! {
+        /// Many at once are what one after the other would be, with the reservations of each seen by the next.
+        #[test]
+        fn each_task_sees_those_before_it(
+            mut candidates in prop::collection::vec(any_candidate(), 0..8), strategies in any_rules(), port in any::<bool>(), count in 0..9_usize,
+        ) {
+            candidates.sort_by(|one, other| one.instance.id.cmp(&other.instance.id));
+            candidates.dedup_by(|one, other| one.instance.id == other.instance.id);
+            let need = needs(300, 500, port.then_some(80));
+            let request = Request { need: &need, strategies: &strategies, constraints: &[], random: 0 };
+            let together = choose(&request, &candidates, count);
+            let mut one_by_one = Choice { instances: Vec::new(), refused: None };
+            while one_by_one.instances.len() < count && one_by_one.refused.is_none() {
+                let next = choose(&request, &candidates, 1);
+                for id in &next.instances {
+                    let taken = candidates.iter_mut().find(|candidate| candidate.instance.id == *id).unwrap();
+                    let held = Arc::make_mut(&mut taken.held);
+                    (held.cpu, held.memory) = (held.cpu + need.cpu, held.memory + need.memory);
+                    held.ports.extend(&need.ports);
+                    (taken.tasks, taken.of_group) = (taken.tasks + 1, taken.of_group + 1);
+                }
+                one_by_one.instances.extend(next.instances);
+                one_by_one.refused = next.refused;
+            }
+            prop_assert_eq!(together, one_by_one);
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Passwords: argon2id, one hash at a time on a buffer that is kept, so that logins cannot take the server's memory.
+//! Passwords: argon2id, one hash at a time, so that logins cannot take the server's memory; what one needs is given back after it.
 //!
 //! Stored in the PHC form, parameters included, so that they can be raised later. A password of an unknown user costs the same time
 //! as a wrong one.
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use subtle::ConstantTimeEq;
 use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore, SemaphorePermit};
 
-/// Memory of one hash in KiB, and passes over it: of OWASP's equal choices one with little memory, as the buffer stays.
+/// Memory of one hash in KiB, and passes over it: of OWASP's equal choices one with little memory.
 const MEMORY_KIB: u32 = 9216;
 const PASSES: u32 = 4;
 /// Most memory a stored hash may ask for, in KiB.
@@ -25,14 +25,14 @@ const WAITING_MAX: usize = 64;
 
 /// The one place passwords are hashed in.
 pub(crate) struct Passwords {
-    buffer: Arc<Mutex<Vec<Block>>>,
+    front: Arc<Mutex<()>>,
     waiting: Semaphore,
 }
 
-/// A place at the front, held while one password is looked at. A hash that was begun keeps the buffer to its end, even when the turn
+/// A place at the front, held while one password is looked at. A hash that was begun keeps the front to its end, even when the turn
 /// is dropped.
 pub(crate) struct Turn<'a> {
-    buffer: Option<OwnedMutexGuard<Vec<Block>>>,
+    front: Option<OwnedMutexGuard<()>>,
     _place: SemaphorePermit<'a>,
 }
 
@@ -55,7 +55,7 @@ struct Stored {
 
 impl Passwords {
     pub fn new() -> Self {
-        Self { buffer: Arc::default(), waiting: Semaphore::new(WAITING_MAX) }
+        Self { front: Arc::default(), waiting: Semaphore::new(WAITING_MAX) }
     }
 
     /// A new hash of `password`, to be stored.
@@ -68,7 +68,7 @@ impl Passwords {
     /// Waits until nobody else's password is looked at. What is decided while a turn is held is decided one after the other.
     pub async fn turn(&self) -> Result<Turn<'_>, PasswordError> {
         let place = self.waiting.try_acquire().map_err(|_| PasswordError::Busy)?;
-        Ok(Turn { buffer: Some(self.buffer.clone().lock_owned().await), _place: place })
+        Ok(Turn { front: Some(self.front.clone().lock_owned().await), _place: place })
     }
 }
 
@@ -85,22 +85,19 @@ impl Turn<'_> {
     }
 
     async fn compute(&mut self, password: &str, salt: Vec<u8>, memory_kib: u32, passes: u32) -> Result<[u8; HASH_BYTES], PasswordError> {
-        let mut buffer = self.buffer.take().ok_or(IdentityError::Interrupted)?;
+        let front = self.front.take().ok_or(IdentityError::Interrupted)?;
         let password = password.to_owned();
         let work = move || {
             let params = Params::new(memory_kib, passes, 1, Some(HASH_BYTES))?;
-            let blocks = params.block_count();
-            if buffer.len() < blocks {
-                buffer.resize(blocks, Block::default());
-            }
+            let mut memory = vec![Block::default(); params.block_count()];
             let mut hash = [0; HASH_BYTES];
             let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-            argon2.hash_password_into_with_memory(password.as_bytes(), &salt, &mut hash, &mut buffer[..blocks])?;
-            Ok::<_, argon2::Error>((hash, buffer))
+            argon2.hash_password_into_with_memory(password.as_bytes(), &salt, &mut hash, &mut memory)?;
+            Ok::<_, argon2::Error>((hash, front))
         };
         let done = tokio::task::spawn_blocking(work).await.map_err(|_| IdentityError::Interrupted)?;
-        let (hash, buffer) = done.map_err(|error| IdentityError::Password(error.to_string()))?;
-        self.buffer = Some(buffer);
+        let (hash, front) = done.map_err(|error| IdentityError::Password(error.to_string()))?;
+        self.front = Some(front);
         Ok(hash)
     }
 }

@@ -1,6 +1,6 @@
 //! Why a task could not be placed: counts per reason, in ECS's event words and in RunTask's failure codes.
 
-use super::Candidate;
+use super::seat::Seat;
 use model::ids::InstanceId;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -61,15 +61,15 @@ pub struct Explanation {
 }
 
 impl Explanation {
-    pub(super) fn add(&mut self, candidate: &Candidate, reason: Reason) {
+    pub(super) fn add(&mut self, seat: &Seat<'_>, reason: Reason) {
         *self.counts.entry(reason).or_default() += 1;
         let free = match reason {
-            Reason::Cpu => candidate.free_cpu(),
-            _ => candidate.free_memory(),
+            Reason::Cpu => seat.free_cpu,
+            _ => seat.free_memory,
         };
         let better = self.closest.as_ref().is_none_or(|(best, most, _)| (reason, free) > (*best, *most));
         if better {
-            self.closest = Some((reason, free, candidate.instance.id.clone()));
+            self.closest = Some((reason, free, seat.candidate.instance.id.clone()));
         }
     }
 
@@ -114,13 +114,14 @@ impl Explanation {
 mod tests {
     use super::super::tests::candidate;
     use super::*;
+    use model::instance::Resources;
 
     #[test]
     fn the_event_has_ecs_words_and_says_on_how_many() {
         let mut explanation = Explanation::default();
-        explanation.add(&candidate(1, "a", 0), Reason::Memory);
-        explanation.add(&candidate(2, "a", 0), Reason::Memory);
-        explanation.add(&candidate(3, "a", 0), Reason::Cpu);
+        for (number, reason) in [(1, Reason::Memory), (2, Reason::Memory), (3, Reason::Cpu)] {
+            explanation.add(&Seat::new(&candidate(number, "a", 0), &Resources::default()), reason);
+        }
         assert_eq!(
             explanation.event(),
             "was unable to place a task because no container instance met all of its requirements. The closest matching \

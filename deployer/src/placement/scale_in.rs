@@ -3,7 +3,7 @@
 use model::Timestamp;
 use model::ids::{InstanceId, TaskId};
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 /// A task that may be stopped.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,16 +24,21 @@ pub struct Stoppable {
 pub fn choose_stops(mut tasks: Vec<Stoppable>, count: usize) -> Vec<TaskId> {
     let mut chosen = Vec::new();
     while chosen.len() < count && !tasks.is_empty() {
-        let mut zones: BTreeMap<String, usize> = BTreeMap::new();
-        let mut instances: BTreeMap<Option<InstanceId>, usize> = BTreeMap::new();
+        let mut zones: HashMap<&str, usize> = HashMap::new();
+        let mut instances: HashMap<Option<&InstanceId>, usize> = HashMap::new();
         for task in &tasks {
-            *zones.entry(task.zone.clone()).or_default() += 1;
-            *instances.entry(task.instance.clone()).or_default() += 1;
+            *zones.entry(&task.zone).or_default() += 1;
+            *instances.entry(task.instance.as_ref()).or_default() += 1;
         }
         let rank = |task: &Stoppable| {
-            (Reverse(task.worth), task.room, zones[&task.zone], instances[&task.instance], task.created_at, task.task.clone())
+            let (zone, instance) = (zones.get(task.zone.as_str()), instances.get(&task.instance.as_ref()));
+            (Reverse(task.worth), task.room, zone.copied(), instance.copied(), task.created_at)
         };
-        let best = (0..tasks.len()).max_by_key(|at| rank(&tasks[*at])).unwrap_or(0);
+        let better = |one: &usize, other: &usize| {
+            let (one, other) = (&tasks[*one], &tasks[*other]);
+            rank(one).cmp(&rank(other)).then_with(|| one.task.cmp(&other.task))
+        };
+        let best = (0..tasks.len()).max_by(better).unwrap_or(0);
         chosen.push(tasks.swap_remove(best).task);
     }
     chosen

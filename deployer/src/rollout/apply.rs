@@ -136,7 +136,7 @@ impl Work {
         let mut claimed = store::services::update(tx, &self.service()).await?;
         let chosen: BTreeSet<&InstanceId> =
             self.steps.iter().filter_map(|step| if let Step::Start { instance } = step { Some(instance) } else { None }).collect();
-        for candidate in self.observed.instances.iter().filter(|candidate| chosen.contains(&candidate.instance.id)) {
+        for candidate in chosen.into_iter().filter_map(|instance| self.observed.candidate(instance)) {
             claimed &= store::instances::claim(tx, &candidate.instance.id, candidate.instance.version).await?;
         }
         if claimed { Ok(()) } else { Err(ApplyError::Outdated) }

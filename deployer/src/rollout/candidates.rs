@@ -17,7 +17,7 @@ pub async fn read(tx: &mut Tx, cluster: &ClusterName, group: &str) -> Result<Vec
             instance: Arc::new(instance),
             tasks: held.running.len(),
             of_group: held.running.iter().filter(|running| *running == group).count(),
-            held: held.resources,
+            held: Arc::new(held.resources),
         }
     };
     Ok(instances.into_iter().map(candidate).collect())

@@ -25,7 +25,7 @@ pub struct Fleet {
 #[derive(Debug)]
 struct Host {
     instance: Arc<Instance>,
-    held: Resources,
+    held: Arc<Resources>,
     tasks: usize,
 }
 
@@ -51,7 +51,7 @@ impl Fleet {
             Some(instance) => {
                 let held = store::held::on_instance(tx, id).await?;
                 let of_cluster = self.clusters.entry(instance.cluster.clone()).or_default();
-                let host = Host { instance: Arc::new(instance), held: held.resources, tasks: held.running.len() };
+                let host = Host { instance: Arc::new(instance), held: Arc::new(held.resources), tasks: held.running.len() };
                 of_cluster.insert(id.clone(), host);
             }
             // An instance never changes its cluster, and its end is rare.

@@ -23,7 +23,7 @@ pub struct Observed {
     pub tasks: Vec<Task>,
     /// By definition, for the PRIMARY and for every task.
     pub profiles: BTreeMap<TaskDefinitionId, Profile>,
-    /// Instances of the cluster; `of_group` counts tasks of the PRIMARY. Only read when [`super::plan::wants_instances`].
+    /// Instances of the cluster, by id; `of_group` counts tasks of the PRIMARY. Only read when [`super::plan::wants_instances`].
     pub instances: Vec<Candidate>,
     /// Instances of the cluster that are DRAINING: nothing of the service is to stay there.
     pub draining: BTreeSet<InstanceId>,
@@ -50,6 +50,12 @@ impl Observed {
     /// The deployment that the service is to run.
     pub fn primary(&self) -> Option<&Deployment> {
         self.deployments.iter().find(|deployment| deployment.status == DeploymentStatus::Primary)
+    }
+
+    /// One of the instances.
+    pub fn candidate(&self, id: &InstanceId) -> Option<&Candidate> {
+        let at = self.instances.binary_search_by(|candidate| candidate.instance.id.cmp(id)).ok()?;
+        self.instances.get(at)
     }
 }
 

@@ -101,31 +101,22 @@ fn refuse(observed: &Observed, primary: &Deployment, reason: &str, wanted: usize
 /// Places up to `wanted` tasks, each seeing the ones before it; returns how many found an instance.
 fn place(observed: &Observed, primary: &Deployment, census: &Census<'_>, wanted: usize, plan: &mut Plan) -> usize {
     let Some(profile) = observed.profiles.get(&primary.task_definition) else { return 0 };
-    let mut candidates = observed.instances.clone();
-    for placed in 0..wanted {
-        let request = Request {
-            need: &profile.need,
-            strategies: &observed.service.placement_strategy,
-            constraints: &observed.service.placement_constraints,
-            random: observed.random.wrapping_mul(placed as u64 + 1),
-        };
-        match placement::choose(&request, &candidates) {
-            Ok(instance) => {
-                if let Some(candidate) = candidates.iter_mut().find(|candidate| candidate.instance.id == instance) {
-                    candidate.take(&profile.need);
-                }
-                plan.steps.push(Step::Start { instance });
-            }
-            Err(explanation) => {
-                // What the leaving tasks hold may be just what is short.
-                if census.leaving() == 0 {
-                    say_once(observed, &explanation.event(), plan, |_| ());
-                }
-                return placed;
-            }
+    let request = Request {
+        need: &profile.need,
+        strategies: &observed.service.placement_strategy,
+        constraints: &observed.service.placement_constraints,
+        random: observed.random,
+    };
+    let choice = placement::choose(&request, &observed.instances, wanted);
+    let placed = choice.instances.len();
+    plan.steps.extend(choice.instances.into_iter().map(|instance| Step::Start { instance }));
+    if let Some(explanation) = choice.refused {
+        // What the leaving tasks hold may be just what is short.
+        if census.leaving() == 0 {
+            say_once(observed, &explanation.event(), plan, |_| ());
         }
     }
-    wanted
+    placed
 }
 
 fn stop(observed: &Observed, primary: &Deployment, census: &Census<'_>, starts: Starts, plan: &mut Plan) {
@@ -279,7 +270,7 @@ fn scaling(primary: &Deployment, task: TaskId) -> Step {
 
 fn stoppable(observed: &Observed, counted: &Counted<'_>) -> Stoppable {
     let task = counted.task;
-    let candidate = observed.instances.iter().find(|candidate| Some(&candidate.instance.id) == task.instance_id.as_ref());
+    let candidate = task.instance_id.as_ref().and_then(|instance| observed.candidate(instance));
     let strategies = &observed.service.placement_strategy;
     let (room, zone) = candidate.map(|candidate| placement::scale_in_view(strategies, candidate)).unwrap_or_default();
     let worth = match counted.standing {
@@ -287,7 +278,7 @@ fn stoppable(observed: &Observed, counted: &Counted<'_>) -> Stoppable {
         _ if task.last_status == TaskStatus::Running => 1,
         _ => 0,
     };
-    Stoppable { task: task.id.clone(), worth, room, zone, instance: task.instance_id.clone(), created_at: task.created_at }
+    Stoppable { task: task.id.clone(), worth, room, zone: zone.to_owned(), instance: task.instance_id.clone(), created_at: task.created_at }
 }
 
 /// Says it unless it was said since the service was last steady.

@@ -50,30 +50,27 @@ pub struct RunFailure {
 /// Places `request.count` tasks, each with its row and its reservation in `tx`.
 pub async fn start_tasks(context: &Context, tx: &mut Tx, request: &RunRequest, now: Timestamp) -> Result<Started, DbError> {
     let need = placement::need(&request.definition.definition, &request.overrides);
-    let mut candidates = candidates::read(tx, &request.cluster, &request.group).await?;
+    let candidates = candidates::read(tx, &request.cluster, &request.group).await?;
+    let wanted = Request {
+        need: &need,
+        strategies: &request.placement_strategy,
+        constraints: &request.placement_constraints,
+        random: platform::random::bits64(),
+    };
+    let choice = placement::choose(&wanted, &candidates, request.count);
     let mut started = Started::default();
-    let mut claimed = BTreeSet::new();
-    for _ in 0..request.count {
-        let wanted = Request {
-            need: &need,
-            strategies: &request.placement_strategy,
-            constraints: &request.placement_constraints,
-            random: platform::random::bits64(),
-        };
-        let chosen = match placement::choose(&wanted, &candidates) {
-            Ok(chosen) => chosen,
-            Err(explanation) => {
-                started.failures.push(failure(context, request, &explanation));
-                continue;
-            }
-        };
-        let Some(candidate) = candidates.iter_mut().find(|candidate| candidate.instance.id == chosen) else { continue };
-        candidate.take(&need);
-        if claimed.insert(chosen.clone()) && !store::instances::claim(tx, &chosen, candidate.instance.version).await? {
+    if let Some(explanation) = choice.refused {
+        started.failures = vec![failure(context, request, &explanation); request.count - choice.instances.len()];
+    }
+    let chosen: BTreeSet<&InstanceId> = choice.instances.iter().collect();
+    for candidate in candidates.iter().filter(|candidate| chosen.contains(&candidate.instance.id)) {
+        if !store::instances::claim(tx, &candidate.instance.id, candidate.instance.version).await? {
             // Read in this very transaction, so only a write beside it can have come between: run it again.
             return Err(DbError::Conflict);
         }
-        let task = new_task(request, need.clone(), chosen, now);
+    }
+    for instance in choice.instances {
+        let task = new_task(request, need.clone(), instance, now);
         store::tasks::insert(tx, &task).await?;
         pins::task(tx, now, &task.id, &task.images).await?;
         started.tasks.push(task);

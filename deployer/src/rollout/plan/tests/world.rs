@@ -149,12 +149,13 @@ impl World {
         for candidate in &mut self.observed.instances {
             let on = |task: &&Task| task.instance_id.as_ref() == Some(&candidate.instance.id);
             let tasks: Vec<&Task> = self.observed.tasks.iter().filter(on).collect();
-            candidate.held = Resources::default();
+            let mut held = Resources::default();
             for task in &tasks {
-                candidate.held.cpu += task.reserved.cpu;
-                candidate.held.memory += task.reserved.memory;
-                candidate.held.ports.extend(task.reserved.ports.iter().copied());
+                held.cpu += task.reserved.cpu;
+                held.memory += task.reserved.memory;
+                held.ports.extend(task.reserved.ports.iter().copied());
             }
+            candidate.held = held.into();
             let to_run = |task: &&&Task| task.desired_status == DesiredStatus::Running && task.deployment_id.as_ref() == Some(&primary);
             candidate.of_group = tasks.iter().filter(to_run).count();
         }
