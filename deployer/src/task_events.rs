@@ -6,7 +6,7 @@
 use api::v1::events::{ContainerEnd, TASK_CHANGED, TaskChanges, TaskGlance, TaskState};
 use model::Timestamp;
 use model::access::Resource;
-use model::task::{DesiredStatus, StopCode, Task, TaskStatus};
+use model::task::{Task, TaskStatus};
 use platform::db::{DbError, Tx};
 use platform::events::{self, NewEvent};
 use std::collections::BTreeMap;
@@ -39,11 +39,6 @@ pub async fn append<'a>(tx: &mut Tx, now: Timestamp, tasks: impl IntoIterator<It
         }
     }
     Ok(())
-}
-
-/// `task` as it is once its stop is ordered.
-pub fn ordered_to_stop(task: &Task, code: StopCode, reason: &str) -> Task {
-    Task { desired_status: DesiredStatus::Stopped, stop_code: Some(code), stopped_reason: Some(reason.to_owned()), ..task.clone() }
 }
 
 /// The service of the task, or its cluster when it has none.

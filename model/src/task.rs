@@ -243,6 +243,22 @@ pub struct Task {
     pub healthy_at: Option<Timestamp>,
 }
 
+/// A task as its service looks at it: what counting and planning need, and no more, since a service has many.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceTask {
+    pub id: TaskId,
+    pub deployment_id: Option<DeploymentId>,
+    pub task_definition: TaskDefinitionId,
+    pub instance_id: Option<InstanceId>,
+    pub desired_status: DesiredStatus,
+    pub last_status: TaskStatus,
+    pub health_status: HealthStatus,
+    pub connected: bool,
+    pub created_at: Timestamp,
+    pub started_at: Option<Timestamp>,
+    pub healthy_at: Option<Timestamp>,
+}
+
 impl Task {
     /// Whether the task still holds its resources: until it is observed STOPPED, whatever is desired.
     pub fn holds_resources(&self) -> bool {

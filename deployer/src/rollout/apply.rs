@@ -12,7 +12,7 @@ use crate::{store, task_events};
 use model::Timestamp;
 use model::ids::{DeploymentId, InstanceId, TaskId};
 use model::service::Deployment;
-use model::task::{ContainerState, DesiredStatus, HealthStatus, StopCode, Task, TaskStatus};
+use model::task::{ContainerState, DesiredStatus, HealthStatus, ServiceTask, StopCode, Task, TaskStatus};
 use platform::db::{DbError, Tx, WriteError};
 use platform::events::{self, NewEvent};
 use platform::failpoint;
@@ -89,7 +89,7 @@ impl Work {
         self.steps.iter().filter_map(instance).collect()
     }
 
-    fn task(&self, id: &TaskId) -> Option<&Task> {
+    fn task(&self, id: &TaskId) -> Option<&ServiceTask> {
         self.observed.tasks.iter().find(|task| task.id == *id)
     }
 
@@ -113,14 +113,16 @@ impl Work {
                     failures::count(tx, &self.primary.id, End::Itself, Ending::Failed, self.now).await?;
                 }
                 Step::Stop { task, code, reason } => {
-                    if self.stop(tx, task, *code, reason).await? {
-                        stopped.push(task.clone());
-                        seen.extend(self.task(task).map(|task| task_events::ordered_to_stop(task, *code, reason)));
+                    if let Some(task) = self.stop(tx, task, *code, reason).await? {
+                        stopped.push(task.id.clone());
+                        seen.push(task);
                     }
                 }
                 Step::Healthy { task } => {
-                    self.mark_healthy(tx, task).await?;
-                    seen.extend(self.task(task).map(|task| Task { healthy_at: task.healthy_at.or(Some(self.now)), ..task.clone() }));
+                    if let Some(task) = store::tasks::mark_healthy(tx, task, self.now).await? {
+                        failures::proven(tx, &task, self.now).await?;
+                        seen.push(task);
+                    }
                 }
                 Step::ResetFailures => self.change(tx, &self.primary.id, |primary| primary.consecutive_failures = 0).await?,
                 Step::Say { .. } => {}
@@ -199,20 +201,12 @@ impl Work {
         }
     }
 
-    async fn stop(&self, tx: &mut Tx, id: &TaskId, code: StopCode, reason: &str) -> Result<bool, DbError> {
-        let ordered = store::tasks::update_desired(tx, id, DesiredStatus::Stopped, code, reason.to_owned(), self.now).await?;
-        if let Some(task) = self.task(id).filter(|_| ordered && reason == words::UNHEALTHY) {
+    async fn stop(&self, tx: &mut Tx, id: &TaskId, code: StopCode, reason: &str) -> Result<Option<Task>, DbError> {
+        let ordered = store::tasks::order_stop(tx, id, code, reason.to_owned(), self.now).await?;
+        if let Some(task) = ordered.as_ref().filter(|_| reason == words::UNHEALTHY) {
             failures::record(tx, task, End::Unhealthy, self.now, self.healthy_after).await?;
         }
         Ok(ordered)
-    }
-
-    async fn mark_healthy(&self, tx: &mut Tx, id: &TaskId) -> Result<(), DbError> {
-        store::tasks::mark_healthy(tx, id, self.now).await?;
-        match self.task(id) {
-            Some(task) => failures::proven(tx, task, self.now).await,
-            None => Ok(()),
-        }
     }
 
     async fn change(&self, tx: &mut Tx, id: &DeploymentId, change: impl Fn(&mut Deployment)) -> Result<(), DbError> {

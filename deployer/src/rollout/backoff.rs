@@ -33,9 +33,9 @@ pub enum Ending {
     Failed,
 }
 
-/// Judges a task that ends now.
-pub fn ending(task: &Task, end: End, now: Timestamp, healthy_after: Duration) -> Ending {
-    match task.healthy_at {
+/// Judges a task that ends now, and counted as healthy since `healthy_at`, if ever.
+pub fn ending(healthy_at: Option<Timestamp>, end: End, now: Timestamp, healthy_after: Duration) -> Ending {
+    match healthy_at {
         _ if end == End::Ordered => Ending::Fair,
         None => Ending::Failed,
         Some(healthy_at) if now.since(healthy_at) < healthy_after => Ending::ShortLived,

@@ -4,7 +4,7 @@ use super::observed::Observed;
 use model::Timestamp;
 use model::ids::DeploymentId;
 use model::service::ServiceStatus;
-use model::task::{DesiredStatus, HealthStatus, Task, TaskStatus};
+use model::task::{DesiredStatus, HealthStatus, ServiceTask, TaskStatus};
 use std::time::Duration;
 
 /// Where a task that is not STOPPED stands.
@@ -23,7 +23,7 @@ pub enum Standing {
 
 #[derive(Debug, Clone, Copy)]
 pub struct Counted<'a> {
-    pub task: &'a Task,
+    pub task: &'a ServiceTask,
     /// Of the PRIMARY, where it may stay. On a DRAINING instance a task is on its way out like those of older deployments: it serves
     /// until it is made up for.
     pub primary: bool,
@@ -47,7 +47,7 @@ impl<'a> Census<'a> {
     pub fn of(observed: &'a Observed, primary: &DeploymentId, now: Timestamp) -> Self {
         let service = &observed.service;
         let desired = if service.status == ServiceStatus::Active { service.desired_count } else { 0 };
-        let count = |task: &'a Task| Counted {
+        let count = |task: &'a ServiceTask| Counted {
             task,
             primary: task.deployment_id.as_ref() == Some(primary) && !drains(observed, task),
             standing: standing(observed, task, now),
@@ -109,7 +109,7 @@ impl<'a> Census<'a> {
     }
 }
 
-fn drains(observed: &Observed, task: &Task) -> bool {
+fn drains(observed: &Observed, task: &ServiceTask) -> bool {
     task.instance_id.as_ref().is_some_and(|instance| observed.draining.contains(instance))
 }
 
@@ -135,17 +135,17 @@ pub fn is_stuck(desired: i64, minimum_percent: i64, maximum_percent: i64) -> boo
 }
 
 /// When a task without health check counts as healthy, once it runs.
-pub fn settles_at(task: &Task, healthy_after: Duration) -> Timestamp {
+pub fn settles_at(task: &ServiceTask, healthy_after: Duration) -> Timestamp {
     task.started_at.unwrap_or(task.created_at).plus(healthy_after)
 }
 
 /// Until when an unhealthy verdict is ignored.
-pub fn grace_ends_at(observed: &Observed, task: &Task) -> Timestamp {
+pub fn grace_ends_at(observed: &Observed, task: &ServiceTask) -> Timestamp {
     let grace = u64::try_from(observed.service.health_check_grace_period_secs).unwrap_or(0);
     task.started_at.unwrap_or(task.created_at).plus(Duration::from_secs(grace))
 }
 
-fn standing(observed: &Observed, task: &Task, now: Timestamp) -> Standing {
+fn standing(observed: &Observed, task: &ServiceTask, now: Timestamp) -> Standing {
     let checked = observed.profiles.get(&task.task_definition).is_some_and(|profile| profile.has_health_check);
     if task.desired_status == DesiredStatus::Stopped || task.last_status > TaskStatus::Running {
         return Standing::Leaving;

@@ -16,7 +16,7 @@ use std::time::Duration;
 /// Records what the end of `task` says about its deployment.
 pub async fn record(tx: &mut Tx, task: &Task, end: End, now: Timestamp, healthy_after: Duration) -> Result<(), DbError> {
     match &task.deployment_id {
-        Some(deployment) => count(tx, deployment, end, ending(task, end, now, healthy_after), now).await,
+        Some(deployment) => count(tx, deployment, end, ending(task.healthy_at, end, now, healthy_after), now).await,
         None => Ok(()),
     }
 }

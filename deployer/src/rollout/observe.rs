@@ -11,7 +11,7 @@ use model::Timestamp;
 use model::access::{Principal, Resource, Role};
 use model::ids::{InstanceId, TaskDefinitionId};
 use model::service::{Deployment, Service};
-use model::task::{DesiredStatus, ResolvedImage, Task};
+use model::task::{DesiredStatus, ResolvedImage, ServiceTask};
 use platform::db::{DbError, Tx};
 use platform::events;
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,8 +74,9 @@ pub async fn observe(
 }
 
 /// Where the tasks of `deployment` are that are to run.
-fn running_by_instance<'a>(tasks: &'a [Task], deployment: &Deployment) -> BTreeMap<&'a InstanceId, usize> {
-    let of_deployment = |task: &&Task| task.deployment_id.as_ref() == Some(&deployment.id) && task.desired_status == DesiredStatus::Running;
+fn running_by_instance<'a>(tasks: &'a [ServiceTask], deployment: &Deployment) -> BTreeMap<&'a InstanceId, usize> {
+    let of_deployment =
+        |task: &&ServiceTask| task.deployment_id.as_ref() == Some(&deployment.id) && task.desired_status == DesiredStatus::Running;
     let mut counts = BTreeMap::new();
     for instance in tasks.iter().filter(of_deployment).filter_map(|task| task.instance_id.as_ref()) {
         *counts.entry(instance).or_default() += 1;

@@ -5,7 +5,7 @@ use model::Timestamp;
 use model::ids::{DeploymentId, InstanceId, TaskDefinitionId, TaskId};
 use model::instance::Resources;
 use model::service::{Deployment, DeploymentStatus, Service, ServiceDeployment};
-use model::task::{StopCode, Task};
+use model::task::{ServiceTask, StopCode};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub struct Observed {
     /// The newest COMPLETED deployment other than the PRIMARY. Only read when [`super::verdict::wants_way_back`].
     pub way_back: Option<Deployment>,
     /// Tasks of the service that are not STOPPED.
-    pub tasks: Vec<Task>,
+    pub tasks: Vec<ServiceTask>,
     /// By definition, for the PRIMARY and for every task.
     pub profiles: BTreeMap<TaskDefinitionId, Profile>,
     /// Instances of the cluster, by id; `of_group` counts tasks of the PRIMARY. Only read when [`super::plan::wants_instances`].

@@ -3,7 +3,7 @@
 use super::{changes, json, parsed, parsed_option, time, time_option, to_json};
 use model::Timestamp;
 use model::ids::{ClusterName, DeploymentId, InstanceId, TaskDefinitionId, TaskId};
-use model::task::{DesiredStatus, HealthStatus, StopCode, Task, TaskStatus};
+use model::task::{DesiredStatus, HealthStatus, ServiceTask, StopCode, Task, TaskStatus};
 use platform::db::{DbError, Tx};
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -77,18 +77,15 @@ pub async fn get(tx: &mut Tx, id: &TaskId) -> Result<Option<Task>, DbError> {
 }
 
 /// Tasks of the service that are not STOPPED, oldest first.
-pub async fn of_service(tx: &mut Tx, service_id: &str) -> Result<Vec<Task>, DbError> {
+pub async fn of_service(tx: &mut Tx, service_id: &str) -> Result<Vec<ServiceTask>, DbError> {
     let rows = sqlx::query(
-        "select id, cluster, service_id, deployment_id, family, revision, task_group, started_by, instance_id, reserved, \
-         overrides, images, principal, client_token, tags, desired_status, stop_code, stopped_reason, last_status, \
-         health_status, containers, report_sequence, connected, version, created_at, pull_started_at, pull_stopped_at, \
-         started_at, stopping_at, stopped_at, healthy_at from tasks where service_id = $1 and last_status <> 'STOPPED' order by \
-         created_at, id",
+        "select id, deployment_id, family, revision, instance_id, desired_status, last_status, health_status, connected, created_at, \
+         started_at, healthy_at from tasks where service_id = $1 and last_status <> 'STOPPED' order by created_at, id",
     )
     .bind(service_id.to_owned())
     .fetch_all(tx)
     .await?;
-    rows.iter().map(task).collect()
+    rows.iter().map(service_task).collect()
 }
 
 /// Tasks that RunTask made under this token, in any state: what a repeated request is answered with.
@@ -158,30 +155,25 @@ pub async fn exists(tx: &mut Tx, id: &TaskId) -> Result<bool, DbError> {
     Ok(sqlx::query("select id from tasks where id = $1").bind(id.to_string()).fetch_optional(tx).await?.is_some())
 }
 
-/// Orders the task's stop; false when it was ordered before, or the task is gone. The first order's reason stays.
-pub async fn update_desired(
-    tx: &mut Tx,
-    id: &TaskId,
-    desired: DesiredStatus,
-    code: StopCode,
-    reason: String,
-    now: Timestamp,
-) -> Result<bool, DbError> {
+/// Orders the task's stop, and says how it is then; nothing when it was ordered before, or the task is gone. The first order's reason
+/// stays.
+pub async fn order_stop(tx: &mut Tx, id: &TaskId, code: StopCode, reason: String, now: Timestamp) -> Result<Option<Task>, DbError> {
     let ordered = sqlx::query(
-        "update tasks set desired_status = $2, stop_code = $3, stopped_reason = $4, stopping_at = $5, version = version + 1 \
-         where id = $1 and desired_status = 'RUNNING' and last_status <> 'STOPPED' returning service_id, instance_id",
+        "update tasks set desired_status = 'STOPPED', stop_code = $2, stopped_reason = $3, stopping_at = $4, version = version + 1 \
+         where id = $1 and desired_status = 'RUNNING' and last_status <> 'STOPPED' returning id, cluster, service_id, deployment_id, family, revision, task_group, started_by, \
+         instance_id, reserved, overrides, images, principal, client_token, tags, desired_status, stop_code, stopped_reason, \
+         last_status, health_status, containers, report_sequence, connected, version, created_at, pull_started_at, pull_stopped_at, \
+         started_at, stopping_at, stopped_at, healthy_at",
     )
     .bind(id.to_string())
-    .bind(desired.as_str())
     .bind(code.as_str())
     .bind(reason)
     .bind(now.as_micros())
     .fetch_optional(&mut *tx)
     .await?;
-    let Some(row) = ordered else { return Ok(false) };
-    let instance = parsed_option(&row, TABLE, "instance_id", |text| text.parse().ok())?;
-    touch(tx, row.try_get::<Option<String>, _>("service_id")?.as_deref(), instance.as_ref()).await?;
-    Ok(true)
+    let Some(ordered) = ordered.map(|row| task(&row)).transpose()? else { return Ok(None) };
+    touch(tx, ordered.service_id.as_deref(), ordered.instance_id.as_ref()).await?;
+    Ok(Some(ordered))
 }
 
 /// Writes what is observed of the task, unless it changed since it was read; then nothing is written and the answer is false. A
@@ -218,18 +210,21 @@ pub async fn update_observed(tx: &mut Tx, task: &Task) -> Result<bool, DbError> 
     Ok(true)
 }
 
-/// The task counts as healthy from `now` on, unless it did before.
-pub async fn mark_healthy(tx: &mut Tx, id: &TaskId, now: Timestamp) -> Result<(), DbError> {
-    let marked =
-        sqlx::query("update tasks set healthy_at = $2, version = version + 1 where id = $1 and healthy_at is null returning service_id")
-            .bind(id.to_string())
-            .bind(now.as_micros())
-            .fetch_optional(&mut *tx)
-            .await?;
-    match marked {
-        Some(row) => touch(tx, row.try_get::<Option<String>, _>("service_id")?.as_deref(), None).await,
-        None => Ok(()),
-    }
+/// The task counts as healthy from `now` on, and is returned as it is then; nothing when it did before.
+pub async fn mark_healthy(tx: &mut Tx, id: &TaskId, now: Timestamp) -> Result<Option<Task>, DbError> {
+    let marked = sqlx::query(
+        "update tasks set healthy_at = $2, version = version + 1 where id = $1 and healthy_at is null returning id, cluster, service_id, deployment_id, family, revision, task_group, started_by, \
+         instance_id, reserved, overrides, images, principal, client_token, tags, desired_status, stop_code, stopped_reason, \
+         last_status, health_status, containers, report_sequence, connected, version, created_at, pull_started_at, pull_stopped_at, \
+         started_at, stopping_at, stopped_at, healthy_at",
+    )
+    .bind(id.to_string())
+    .bind(now.as_micros())
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some(marked) = marked.map(|row| task(&row)).transpose()? else { return Ok(None) };
+    touch(tx, marked.service_id.as_deref(), None).await?;
+    Ok(Some(marked))
 }
 
 /// Whether the instance of these tasks is heard of; STOPPED ones keep what they had.
@@ -281,6 +276,25 @@ async fn touch(tx: &mut Tx, service_id: Option<&str>, instance: Option<&Instance
 
 fn micros(at: Option<Timestamp>) -> Option<i64> {
     at.map(Timestamp::as_micros)
+}
+
+fn service_task(row: &AnyRow) -> Result<ServiceTask, DbError> {
+    Ok(ServiceTask {
+        id: parsed(row, TABLE, "id", |text| text.parse().ok())?,
+        deployment_id: row.try_get::<Option<String>, _>("deployment_id")?.map(DeploymentId),
+        task_definition: TaskDefinitionId {
+            family: parsed(row, TABLE, "family", |text| text.parse().ok())?,
+            revision: row.try_get("revision")?,
+        },
+        instance_id: parsed_option(row, TABLE, "instance_id", |text| text.parse().ok())?,
+        desired_status: parsed(row, TABLE, "desired_status", DesiredStatus::parse)?,
+        last_status: parsed(row, TABLE, "last_status", TaskStatus::parse)?,
+        health_status: parsed(row, TABLE, "health_status", HealthStatus::parse)?,
+        connected: row.try_get::<i64, _>("connected")? == 1,
+        created_at: time(row, "created_at")?,
+        started_at: time_option(row, "started_at")?,
+        healthy_at: time_option(row, "healthy_at")?,
+    })
 }
 
 fn task(row: &AnyRow) -> Result<Task, DbError> {

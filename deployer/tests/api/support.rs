@@ -331,7 +331,8 @@ impl World {
         self.write(move |tx| {
             let service = service.clone();
             Box::pin(async move {
-                for mut task in deployer::store::tasks::of_service(tx, &service).await? {
+                for listed in deployer::store::tasks::of_service(tx, &service).await? {
+                    let Some(mut task) = deployer::store::tasks::get(tx, &listed.id).await? else { continue };
                     let runs = task.desired_status == DesiredStatus::Running;
                     task.last_status = if runs { TaskStatus::Running } else { TaskStatus::Stopped };
                     task.started_at = task.started_at.or(Some(now));

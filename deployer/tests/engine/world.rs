@@ -15,7 +15,7 @@ use model::service::{
     Cause, CauseKind, CircuitBreaker, Deployment, DeploymentStatus, RolloutState, Service, ServiceDeployment, ServiceSettings,
     ServiceStatus,
 };
-use model::task::{ResolvedImage, Task};
+use model::task::{ResolvedImage, ServiceTask, Task};
 use model::{Digest, Timestamp};
 use platform::db::{Db, DbError};
 use serde_json::{Value, json};
@@ -260,7 +260,7 @@ impl World {
     }
 
     /// Tasks of the service that are not STOPPED.
-    pub async fn tasks(&self, service: &Service) -> Vec<Task> {
+    pub async fn tasks(&self, service: &Service) -> Vec<ServiceTask> {
         store::tasks::of_service(&mut self.context.db.read().await.unwrap(), &service.id).await.unwrap()
     }
 

@@ -9,7 +9,7 @@ use model::Timestamp;
 use model::access::Resource;
 use model::ids::{DeploymentId, Partition};
 use model::service::{Deployment, DeploymentStatus, Service, ServiceStatus};
-use model::task::{DesiredStatus, Task, TaskStatus};
+use model::task::{DesiredStatus, ServiceTask, TaskStatus};
 use platform::db::Tx;
 use platform::events::{self, Event};
 
@@ -41,7 +41,7 @@ fn wire_event(event: &Event) -> aws::ServiceEvent {
     aws::ServiceEvent { id: event.sequence.to_string(), created_at: event.at.as_secs_f64(), message: event.message.clone() }
 }
 
-fn wire(partition: &Partition, service: &Service, deployments: &[Deployment], tasks: &[Task]) -> aws::Service {
+fn wire(partition: &Partition, service: &Service, deployments: &[Deployment], tasks: &[ServiceTask]) -> aws::Service {
     let counts = Counts::of(tasks.iter());
     let mut listed: Vec<&Deployment> = deployments.iter().filter(|deployment| deployment.status != DeploymentStatus::Inactive).collect();
     listed.sort_by_key(|deployment| deployment.status != DeploymentStatus::Primary);
@@ -84,7 +84,7 @@ pub fn deployment_configuration(service: &Service) -> aws::DeploymentConfigurati
     }
 }
 
-fn wire_deployment(partition: &Partition, service: &Service, deployment: &Deployment, tasks: &[Task]) -> aws::Deployment {
+fn wire_deployment(partition: &Partition, service: &Service, deployment: &Deployment, tasks: &[ServiceTask]) -> aws::Deployment {
     let counts = Counts::of(tasks.iter().filter(|task| is_of(task, &deployment.id)));
     aws::Deployment {
         id: deployment.id.to_string(),
@@ -103,7 +103,7 @@ fn wire_deployment(partition: &Partition, service: &Service, deployment: &Deploy
     }
 }
 
-fn is_of(task: &Task, deployment: &DeploymentId) -> bool {
+fn is_of(task: &ServiceTask, deployment: &DeploymentId) -> bool {
     task.deployment_id.as_ref() == Some(deployment)
 }
 
@@ -115,7 +115,7 @@ struct Counts {
 }
 
 impl Counts {
-    fn of<'a>(tasks: impl Iterator<Item = &'a Task>) -> Self {
+    fn of<'a>(tasks: impl Iterator<Item = &'a ServiceTask>) -> Self {
         tasks.fold(Self::default(), |counts, task| Self {
             running: counts.running + i64::from(task.last_status == TaskStatus::Running),
             pending: counts.pending + i64::from(task.last_status < TaskStatus::Running),

@@ -9,7 +9,7 @@ use crate::operations::services::require_cluster;
 use crate::{store, task_events};
 use api::aws::{StopTaskRequest, StopTaskResponse};
 use model::access::{Resource, Role};
-use model::task::{DesiredStatus, StopCode, Task};
+use model::task::{StopCode, Task};
 use platform::events;
 
 pub const FIELDS: &[Field] = &[("cluster", Rule::Taken), ("task", Rule::Required), ("reason", Rule::Taken)];
@@ -44,16 +44,15 @@ pub async fn stop(call: &Call, request: StopTaskRequest) -> Result<StopTaskRespo
         .write(move |tx| {
             let (id, reason, event, partition) = (id.clone(), reason.clone(), event.clone(), partition.clone());
             Box::pin(async move {
-                let task = store::tasks::get(tx, &id).await?.ok_or_else(missing)?;
-                if task.desired_status == DesiredStatus::Running {
-                    store::tasks::update_desired(tx, &id, DesiredStatus::Stopped, StopCode::UserInitiated, reason, now).await?;
+                let ordered = store::tasks::order_stop(tx, &id, StopCode::UserInitiated, reason, now).await?;
+                if let Some(task) = &ordered {
                     events::append(tx, now, event).await?;
+                    task_events::append(tx, now, [task]).await?;
                 }
-                let before = task;
-                let task = store::tasks::get(tx, &id).await?.ok_or_else(missing)?;
-                if task_events::differ(&before, &task) {
-                    task_events::append(tx, now, [&task]).await?;
-                }
+                let task = match ordered {
+                    Some(task) => task,
+                    None => store::tasks::get(tx, &id).await?.ok_or_else(missing)?,
+                };
                 view::View::new(&partition).task(tx, &task, true).await
             })
         })

@@ -14,7 +14,7 @@ use model::instance::{InstanceStatus, Protocol, Resources};
 use model::service::{
     BreakerStatus, Cause, CauseKind, CircuitBreaker, DeploymentStatus, Service, ServiceDeployment, ServiceDeploymentStatus,
 };
-use model::task::{DesiredStatus, HealthStatus, Task};
+use model::task::{DesiredStatus, HealthStatus, ServiceTask};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -211,7 +211,7 @@ fn drain_first(world: &mut World) -> model::ids::InstanceId {
 }
 
 fn on(world: &World, host: &model::ids::InstanceId) -> usize {
-    let wanted = |task: &&Task| task.instance_id.as_ref() == Some(host) && task.desired_status == DesiredStatus::Running;
+    let wanted = |task: &&ServiceTask| task.instance_id.as_ref() == Some(host) && task.desired_status == DesiredStatus::Running;
     world.observed.tasks.iter().filter(wanted).count()
 }
 
@@ -312,7 +312,7 @@ fn scaling_in_keeps_the_zones_even() {
     world.observed.service.desired_count = 2;
     world.settle();
     let zones = |world: &World, zone: &str| {
-        let on = |task: &&Task| {
+        let on = |task: &&ServiceTask| {
             world.observed.instances.iter().any(|c| c.instance.zone() == zone && Some(&c.instance.id) == task.instance_id.as_ref())
         };
         world.observed.tasks.iter().filter(on).count()

@@ -7,7 +7,7 @@ use api::aws;
 use model::Timestamp;
 use model::ids::{DeploymentId, Partition};
 use model::service::{BreakerStatus, Deployment, Service, ServiceDeployment, ServiceDeploymentStatus};
-use model::task::{DesiredStatus, Task, TaskStatus};
+use model::task::{DesiredStatus, ServiceTask, TaskStatus};
 use platform::db::{DbError, Tx};
 
 pub fn brief(partition: &Partition, service: &Service, of: &ServiceDeployment) -> aws::ServiceDeploymentBrief {
@@ -79,8 +79,8 @@ fn circuit_breaker(service: &Service, of: &ServiceDeployment, target: Option<&De
     aws::ServiceDeploymentCircuitBreaker { status: status.as_str().into(), failure_count: counted, threshold }
 }
 
-fn summary(arn: String, id: &DeploymentId, tasks: &[Task]) -> aws::ServiceRevisionSummary {
-    let of = |wanted: &dyn Fn(&Task) -> bool| {
+fn summary(arn: String, id: &DeploymentId, tasks: &[ServiceTask]) -> aws::ServiceRevisionSummary {
+    let of = |wanted: &dyn Fn(&ServiceTask) -> bool| {
         let count = tasks.iter().filter(|task| task.deployment_id.as_ref() == Some(id) && wanted(task)).count();
         i64::try_from(count).unwrap_or(i64::MAX)
     };

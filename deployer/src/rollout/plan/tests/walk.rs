@@ -118,10 +118,11 @@ impl World {
     /// What tasks hold of each host is what it has, and no port is held twice.
     fn is_overcommitted(&self) -> bool {
         self.observed.instances.iter().any(|candidate| {
-            let on = |task: &&Task| task.instance_id.as_ref() == Some(&candidate.instance.id);
-            let tasks: Vec<&Task> = self.observed.tasks.iter().filter(on).collect();
-            let memory: i64 = tasks.iter().map(|task| task.reserved.memory).sum();
-            let ports: Vec<_> = tasks.iter().flat_map(|task| task.reserved.ports.iter()).collect();
+            let on = |task: &&ServiceTask| task.instance_id.as_ref() == Some(&candidate.instance.id);
+            let tasks: Vec<&ServiceTask> = self.observed.tasks.iter().filter(on).collect();
+            let reserved: Vec<_> = tasks.iter().map(|task| &self.observed.profiles[&task.task_definition].need).collect();
+            let memory: i64 = reserved.iter().map(|reserved| reserved.memory).sum();
+            let ports: Vec<_> = reserved.iter().flat_map(|reserved| reserved.ports.iter()).collect();
             let distinct: BTreeSet<_> = ports.iter().collect();
             memory > candidate.instance.registered.memory || distinct.len() < ports.len()
         })

@@ -147,16 +147,17 @@ impl World {
     pub(super) fn recount(&mut self) {
         let primary = self.observed.primary().unwrap().id.clone();
         for candidate in &mut self.observed.instances {
-            let on = |task: &&Task| task.instance_id.as_ref() == Some(&candidate.instance.id);
-            let tasks: Vec<&Task> = self.observed.tasks.iter().filter(on).collect();
+            let on = |task: &&ServiceTask| task.instance_id.as_ref() == Some(&candidate.instance.id);
+            let tasks: Vec<&ServiceTask> = self.observed.tasks.iter().filter(on).collect();
             let mut held = Resources::default();
-            for task in &tasks {
-                held.cpu += task.reserved.cpu;
-                held.memory += task.reserved.memory;
-                held.ports.extend(task.reserved.ports.iter().copied());
+            for reserved in tasks.iter().map(|task| &self.observed.profiles[&task.task_definition].need) {
+                held.cpu += reserved.cpu;
+                held.memory += reserved.memory;
+                held.ports.extend(reserved.ports.iter().copied());
             }
             candidate.held = held.into();
-            let to_run = |task: &&&Task| task.desired_status == DesiredStatus::Running && task.deployment_id.as_ref() == Some(&primary);
+            let to_run =
+                |task: &&&ServiceTask| task.desired_status == DesiredStatus::Running && task.deployment_id.as_ref() == Some(&primary);
             candidate.of_group = tasks.iter().filter(to_run).count();
         }
     }
@@ -165,10 +166,9 @@ impl World {
         let primary = self.observed.primary().unwrap().clone();
         match step {
             Step::Start { instance } => {
-                let need = self.observed.profiles[&primary.task_definition].need.clone();
                 let id = TaskId::from_random(self.next_id);
                 self.next_id += 1;
-                self.observed.tasks.push(task(id, &primary, instance.clone(), need, self.now));
+                self.observed.tasks.push(task(id, &primary, instance.clone(), self.now));
             }
             Step::Stop { task, reason, .. } => {
                 let now = self.now;
@@ -235,12 +235,12 @@ impl World {
         self.observed.deployments.iter_mut().filter(|of| which(of)).for_each(change);
     }
 
-    pub(super) fn count(&mut self, task: &Task, end: End, now: Timestamp) {
-        let ending = backoff::ending(task, end, now, HEALTHY_AFTER);
+    pub(super) fn count(&mut self, task: &ServiceTask, end: End, now: Timestamp) {
+        let ending = backoff::ending(task.healthy_at, end, now, HEALTHY_AFTER);
         self.deployments(|of| Some(&of.id) == task.deployment_id.as_ref(), |of| backoff::count(of, end, ending, now));
     }
 
-    pub(super) fn task(&mut self, id: &TaskId) -> &mut Task {
+    pub(super) fn task(&mut self, id: &TaskId) -> &mut ServiceTask {
         self.observed.tasks.iter_mut().find(|task| task.id == *id).expect("steps name tasks that are there")
     }
 
@@ -283,7 +283,7 @@ impl World {
     pub(super) fn set_heard(&mut self, host: usize, heard: bool) {
         let instance = Arc::make_mut(&mut self.observed.instances[host].instance);
         instance.agent_connected = heard;
-        let there = |task: &&mut Task| task.instance_id.as_ref() == Some(&instance.id);
+        let there = |task: &&mut ServiceTask| task.instance_id.as_ref() == Some(&instance.id);
         self.observed.tasks.iter_mut().filter(there).for_each(|task| task.connected = heard);
     }
 
@@ -333,37 +333,18 @@ impl World {
     }
 }
 
-pub(super) fn task(id: TaskId, deployment: &Deployment, instance: model::ids::InstanceId, reserved: Resources, now: Timestamp) -> Task {
-    Task {
+pub(super) fn task(id: TaskId, deployment: &Deployment, instance: model::ids::InstanceId, now: Timestamp) -> ServiceTask {
+    ServiceTask {
         id,
-        cluster: ClusterName::default_cluster(),
-        service_id: Some("s".into()),
         deployment_id: Some(deployment.id.clone()),
         task_definition: deployment.task_definition.clone(),
-        group: "service:web".into(),
-        started_by: None,
         instance_id: Some(instance),
-        reserved,
-        overrides: vec![],
-        images: BTreeMap::new(),
-        principal: "user:admin".parse().unwrap(),
-        client_token: None,
-        tags: vec![],
         desired_status: DesiredStatus::Running,
-        stop_code: None,
-        stopped_reason: None,
         last_status: TaskStatus::Pending,
         health_status: HealthStatus::Unknown,
-        containers: vec![],
-        report_sequence: 0,
         connected: true,
-        version: 1,
         created_at: now,
-        pull_started_at: None,
-        pull_stopped_at: None,
         started_at: None,
-        stopping_at: None,
-        stopped_at: None,
         healthy_at: None,
     }
 }
