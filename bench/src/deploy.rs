@@ -97,12 +97,14 @@ async fn beside_swarm(options: &DeployOptions, push: bool, kill: bool) -> Result
     let first = image(0);
     let ours = Ours::start(&first, TASKS).await?;
     let swarm = if options.no_swarm { None } else { Some(Swarm::start(&first, TASKS)?) };
+    let mut parts = Vec::new();
     for round in 1..=options.rounds {
         if push {
             let image = image(round);
-            let (to_running, to_completed) = ours.push(&image, round).await?;
-            running.ours.push(to_running);
-            completed.ours.push(to_completed);
+            let pushed = ours.push(&image, round).await?;
+            running.ours.push(pushed.running);
+            completed.ours.push(pushed.completed);
+            parts.push(pushed.parts);
             if let Some(swarm) = &swarm {
                 let (to_running, to_completed) = swarm.update(&image, round)?;
                 running.swarm.push(to_running);
@@ -116,6 +118,7 @@ async fn beside_swarm(options: &DeployOptions, push: bool, kill: bool) -> Result
             }
         }
     }
+    print_parts(&parts);
     Ok([running, completed, replaced].into_iter().filter(|row| !row.ours.is_empty()).collect())
 }
 
@@ -134,6 +137,14 @@ fn image(round: usize) -> Image {
 
 /// How both sides find out that a task is healthy.
 const HEALTH_COMMAND: &str = "wget -q -O /dev/null http://127.0.0.1:8080/";
+
+fn print_parts(parts: &[[f64; 4]]) {
+    if !parts.is_empty() {
+        let [planned, pulled, started, seen] =
+            std::array::from_fn(|part| 1000.0 * median(&parts.iter().map(|of| of[part]).collect::<Vec<_>>()));
+        println!("the way to RUNNING, ms: planned {planned:.0}, image there {pulled:.0}, started {started:.0}, seen {seen:.0}");
+    }
+}
 
 fn print(rows: &[Row]) {
     let mut table = Table::new();

@@ -5,11 +5,19 @@ use anyhow::{Context, Result, bail};
 use conformance::fleet::{Fleet, by_task, task_id};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use testing::{Database, Image, Server};
 
 const REPOSITORY: &str = "bench/web";
 const SERVICE: &str = "web";
+
+/// Seconds from the acknowledged push.
+pub struct Pushed {
+    pub running: f64,
+    pub completed: f64,
+    /// What the way to RUNNING consists of: until the task was planned, until its image was there, until it ran, until that was seen.
+    pub parts: [f64; 4],
+}
 
 pub struct Ours {
     pub fleet: Fleet,
@@ -30,15 +38,16 @@ impl Ours {
     }
 
     /// From the acknowledged push to the first new task RUNNING, and to COMPLETED: the push is all that is done.
-    pub async fn push(&self, image: &Image, round: usize) -> Result<(f64, f64)> {
+    pub async fn push(&self, image: &Image, round: usize) -> Result<Pushed> {
         // The one registered by hand is revision 1; each push that is taken makes the next.
         let definition = format!("{SERVICE}:{}", round + 1);
         self.fleet.push(REPOSITORY, &format!("v{round}"), image).await?;
-        let began = Instant::now();
-        let running = self.first_running(&definition, began).await?;
+        let (began, acknowledged) = (Instant::now(), SystemTime::now());
+        let first = self.first_running(&definition, began).await?;
+        let running = began.elapsed().as_secs_f64();
         let completed = self.completed(&definition, began).await?;
         self.alone(&definition).await?;
-        Ok((running, completed))
+        Ok(Pushed { running, completed, parts: parts(&first, acknowledged, running)? })
     }
 
     /// From the kill of a container to its replacement RUNNING.
@@ -61,11 +70,11 @@ impl Ours {
         }
     }
 
-    async fn first_running(&self, definition: &str, began: Instant) -> Result<f64> {
+    async fn first_running(&self, definition: &str, began: Instant) -> Result<Value> {
         loop {
             let tasks = self.fleet.tasks("RUNNING").await?;
-            if tasks.iter().any(|task| task["lastStatus"] == "RUNNING" && is_of(task, definition)) {
-                return Ok(began.elapsed().as_secs_f64());
+            if let Some(first) = tasks.into_iter().find(|task| task["lastStatus"] == "RUNNING" && is_of(task, definition)) {
+                return Ok(first);
             }
             pause(began, "a new task").await?;
         }
@@ -100,6 +109,14 @@ impl Ours {
         tokio::time::sleep(std::time::Duration::from_secs(11)).await;
         self.fleet.running(self.tasks).await.map(|_| ())
     }
+}
+
+/// Where the time went until `first` was seen RUNNING, by its own timestamps.
+fn parts(first: &Value, acknowledged: SystemTime, running: f64) -> Result<[f64; 4]> {
+    let acknowledged = acknowledged.duration_since(UNIX_EPOCH)?.as_secs_f64();
+    let at = |name: &str| first[name].as_f64().map(|at| at - acknowledged).with_context(|| format!("the task has no {name}"));
+    let (created, pulled, started) = (at("createdAt")?, at("pullStoppedAt")?, at("startedAt")?);
+    Ok([created, pulled - created, started - pulled, running - started])
 }
 
 /// `berth up` on SQLite, its agent registered.
