@@ -8,6 +8,7 @@ mod checks;
 mod images;
 mod launch;
 mod progress;
+mod starts;
 mod state;
 mod stop;
 mod tails;
@@ -18,7 +19,7 @@ mod watch;
 pub use images::{Images, RelayAccess};
 pub use progress::Progress;
 
-use crate::config::{LIST_PERIOD, STARTS_AT_ONCE};
+use crate::config::LIST_PERIOD;
 use crate::diff::{self, Action, Planes, Step};
 use crate::failpoint::Failpoint;
 use crate::ledger::{Changes, Ledger, Writes};
@@ -28,12 +29,13 @@ use crate::runtime::Runtime;
 use api::agent::PollResponse;
 use model::ids::TaskId;
 use model::{Clock, Timestamp};
+use starts::Starts;
 use state::{Batch, State};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
@@ -65,7 +67,7 @@ pub struct Engine<R> {
     wake: Notify,
     list_wanted: Notify,
     /// Creates and starts under way in Docker.
-    starts: Semaphore,
+    starts: Starts,
     tracker: TaskTracker,
     stopping: CancellationToken,
 }
@@ -95,7 +97,7 @@ impl<R: Runtime> Engine<R> {
             state: Mutex::new(State::new(loaded)),
             wake: Notify::new(),
             list_wanted: Notify::new(),
-            starts: Semaphore::new(STARTS_AT_ONCE),
+            starts: Starts::new(),
             tracker: TaskTracker::new(),
             stopping,
         }))

@@ -5,6 +5,7 @@
 
 use super::Engine;
 use super::images::{self, ImageError};
+use super::starts::Place;
 use crate::failure::{FailureKind, LaunchFailure, docker_text, is_port_taken};
 use crate::mapping::{container_name, create_body, has_published_ports};
 use crate::record::{Phase, TaskRecord};
@@ -14,7 +15,6 @@ use model::ids::TaskId;
 use model::task::ResolvedImage;
 use model::task_definition::ContainerDefinition;
 use std::time::Duration;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 /// Pause before the next look when the engine does not answer.
@@ -27,35 +27,6 @@ const NAME_RETRY: Duration = Duration::from_millis(250);
 /// A port of a task that just stopped is free a moment after Docker says that the container died.
 const PORT_ATTEMPTS: u32 = 20;
 const PORT_RETRY: Duration = Duration::from_millis(150);
-
-/// A place among the launches that are under way in Docker. Kept from the first create to the last start, so that tasks come up one
-/// after the other and not all at the end; given up wherever something else is waited for.
-struct Place<'a> {
-    places: &'a Semaphore,
-    held: Option<SemaphorePermit<'a>>,
-}
-
-impl<'a> Place<'a> {
-    fn among(places: &'a Semaphore) -> Self {
-        Self { places, held: None }
-    }
-
-    async fn take(&mut self) {
-        if self.held.is_none() {
-            // Never closed.
-            self.held = self.places.acquire().await.ok();
-        }
-    }
-
-    fn give_up(&mut self) {
-        self.held = None;
-    }
-
-    async fn give_up_for(&mut self, pause: Duration) {
-        self.give_up();
-        tokio::time::sleep(pause).await;
-    }
-}
 
 enum LaunchError {
     Failed(LaunchFailure),
@@ -99,7 +70,7 @@ async fn bring_up<R: Runtime>(engine: &Engine<R>, record: &TaskRecord, cancel: &
     let below = |phase: Phase| move |c: &&ContainerDefinition| record.containers[&c.name].phase < phase;
     let definitions = &record.order.definition.container_definitions;
     let begun = engine.clock.now();
-    let mut place = Place::among(&engine.starts);
+    let mut place = engine.starts.place();
     for definition in definitions.iter().filter(below(Phase::Created)) {
         make(engine, record, definition, &mut place, cancel).await?;
     }
