@@ -18,6 +18,8 @@ shown() {
     for word in "$@"; do
         case "$word" in
             docker_*) who="${word#docker_}" word=docker ;;
+            berth_there) word=berth ;;
+            registry_says) word=curl ;;
             *[\ \*\;]*) [ $# -eq 1 ] || word="'$word'" ;;
         esac
         line="$line $word"

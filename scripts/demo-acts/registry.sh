@@ -1,9 +1,8 @@
-# The act in which the registry gives space back while somebody pushes. On a server of its own, whose grace time is seconds in place of
-# half a day. Defines functions only.
+# The acts in which the registry gives space back while somebody pushes, keeps what its owner said, and tells who did what. On a server
+# of their own, whose grace time is seconds in place of half a day. Defines functions only.
 
 garbage() {
     title "Nobody needs it any more: space comes back while a push runs"
-    start_registry
     local from
     random_blob old 48
     random_blob kept 8
@@ -28,7 +27,41 @@ garbage() {
     whole now kept
     whole next new
     must berth_there registry gc
-    stop_registry
+}
+
+# A release that cannot be moved, a repository that is full, and the record of it all.
+rules() {
+    title "Rules of a repository: what is released stays, and nobody fills the disk"
+    must berth_there repository set acme/app --tag-overwrite nobody --except 'dev-*'
+    put_manifest app v1 kept kept
+    put_manifest app dev-1 kept kept
+    tell "v1 is out; somebody pushes something else under the same name"
+    must_fail 'immutable|cannot be (moved|overwritten)' push_again app v1 new new
+    must_fail 'immutable|cannot be (moved|overwritten|deleted)' registry_says --request DELETE "http://$registry/v2/acme/app/manifests/v1"
+    put_manifest app dev-1 new new
+    whole v1 kept
+    good "v1 leads to what it led to; dev-1 moved, since it is an exception"
+    must berth_there repository set acme/app --quota 34MiB
+    random_blob large 16
+    must_fail 'does not fit' upload_says large
+    whole now kept
+    must berth_there repository show acme/app
+}
+
+trail() {
+    title "Who did that: the audit"
+    must berth_there user create mallory --password mallory-has-a-password
+    must_fail '40[134]' mallory_pulls
+    # Records of pulls and refusals are on disk within a second.
+    sleep 1.2
+    must berth_there audit ls --on acme/app --outcome denied --since 5m
+    grep --quiet user:mallory "$folder/said" || broken "the refusal is not in the audit"
+    must berth_there audit ls --on acme/app --action pull --tail 3
+    berth_there audit export >"$folder/audit.jsonl" || broken "the audit cannot be exported"
+    good "berth audit export: $(wc -l <"$folder/audit.jsonl") records as JSON Lines"
+}
+mallory_pulls() {
+    curl --silent --show-error --fail-with-body --user mallory:mallory-has-a-password --write-out '\n' "http://$registry/v2/acme/app/manifests/now"
 }
 
 # --- a registry with little patience -----------------------------------------------------------------------------------------------------
@@ -51,8 +84,11 @@ stop_registry() {
     rm "$folder/registry-pid"
 }
 
+# berth, where these acts play.
 berth_there() { BERTH_SERVER="http://$registry" BERTH_TOKEN="$registry_token" berth "$@"; }
 registry_api() { curl --silent --show-error --fail --header "Authorization: Bearer $registry_token" "$@"; }
+# The same, with what the registry says when it refuses.
+registry_says() { curl --silent --show-error --fail-with-body --header "Authorization: Bearer $registry_token" --write-out '\n' "$@"; }
 # Megabytes that its blobs take.
 stored() { du --summarize --block-size 1M --apparent-size "$folder/registry/blobs" | cut --fields 1; }
 # Below what it was, with what the running push has brought already.
@@ -63,31 +99,48 @@ digest_of() { printf 'sha256:%s' "$(sha256sum "$folder/blob-$1" | cut --delimite
 size_of() { stat --format %s "$folder/blob-$1"; }
 
 # upload BLOB [CURL-ARGUMENTS]: POST and PUT, as a client does.
-upload() {
-    local blob=$1 at
-    shift
+upload() { upload_by registry_api "$@"; }
+upload_says() { upload_by registry_says "$@"; }
+upload_by() {
+    local by=$1 blob=$2 at
+    shift 2
     at=$(registry_api --request POST --output /dev/null --dump-header - "http://$registry/v2/acme/app/blobs/uploads/" |
         tr --delete '\r' | sed -n 's/^[Ll]ocation: //p')
-    registry_api "$@" --header 'Content-Type: application/octet-stream' --upload-file "$folder/blob-$blob" --output /dev/null \
+    "$by" "$@" --header 'Content-Type: application/octet-stream' --upload-file "$folder/blob-$blob" \
         "http://$registry$at?digest=$(digest_of "$blob")"
 }
 slow_upload() { upload new --limit-rate 4M; }
 
 # put_manifest REPOSITORY TAG CONFIG LAYER: blobs that are there already.
 put_manifest() {
+    local repository=$1 tag=$2
+    make_manifest "$tag" "$3" "$4"
+    shown "push acme/$repository:$tag"
+    put_made registry_api "$repository" "$tag" "$tag" >/dev/null || broken "acme/$repository:$tag was refused"
+}
+
+# push_again REPOSITORY TAG CONFIG LAYER: something else under a tag that stands; what was pushed before is kept to compare with.
+push_again() {
+    make_manifest "$2-again" "$3" "$4"
+    put_made registry_says "$1" "$2" "$2-again"
+}
+
+put_made() {
+    "$1" --request PUT --header 'Content-Type: application/vnd.oci.image.manifest.v1+json' \
+        --data-binary "@$folder/blob-manifest-$4" "http://$registry/v2/acme/$2/manifests/$3"
+}
+
+make_manifest() {
     local descriptor='{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"%s","size":%s}'
     {
         printf '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":'
         # shellcheck disable=SC2059
-        printf "$descriptor" "$(digest_of "$3")" "$(size_of "$3")"
+        printf "$descriptor" "$(digest_of "$2")" "$(size_of "$2")"
         printf ',"layers":['
         # shellcheck disable=SC2059
-        printf "$descriptor" "$(digest_of "$4")" "$(size_of "$4")"
+        printf "$descriptor" "$(digest_of "$3")" "$(size_of "$3")"
         printf ']}'
-    } >"$folder/blob-manifest-$2"
-    shown "push acme/$1:$2"
-    registry_api --request PUT --header 'Content-Type: application/vnd.oci.image.manifest.v1+json' \
-        --data-binary "@$folder/blob-manifest-$2" "http://$registry/v2/acme/$1/manifests/$2" >/dev/null || broken "acme/$1:$2 was refused"
+    } >"$folder/blob-manifest-$1"
 }
 
 # whole TAG BLOB: what was pushed is read back byte for byte.
