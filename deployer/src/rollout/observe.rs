@@ -42,7 +42,6 @@ pub async fn observe(
     let definitions =
         deployments.iter().map(|deployment| &deployment.task_definition).chain(tasks.iter().map(|task| &task.task_definition));
     let profiles = profiles(tx, memory, definitions.cloned().collect()).await?;
-    let events = events::of_subject_kind(tx, &subject(&service), SERVICE_EVENT, EVENTS_SEARCHED).await?;
     let under_way = store::service_deployments::current(tx, &service.id).await?;
     let mut observed = Observed {
         draining: store::hosts::draining(tx, &service.cluster).await?,
@@ -50,7 +49,7 @@ pub async fn observe(
         missing_grant: None,
         under_way,
         way_back: None,
-        recent_events: events.into_iter().filter(|event| event.kind == SERVICE_EVENT).map(|event| event.message).collect(),
+        recent_events: events::messages(tx, &subject(&service), SERVICE_EVENT, EVENTS_SEARCHED).await?,
         instances: Vec::new(),
         healthy_after: context.config.healthy_after,
         random: platform::random::bits64(),
