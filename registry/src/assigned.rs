@@ -1,11 +1,14 @@
 //! What agents pull through their relay: content that is reachable from images assigned to their instance, and nothing else.
 //!
 //! The caller (the agents' listener) knows the instance and its images; no grant is asked here.
+//!
+//! Some engines fetch a layer from the `urls` of its descriptor before they ask their registry. Hosts stand where who pushed does not, so
+//! they are given no manifest with such.
 
 use crate::context::Context;
 use crate::error::RegistryError;
 use crate::handlers::respond_manifest;
-use crate::manifest::validate::Kind;
+use crate::manifest::validate::{Kind, leads_elsewhere};
 use crate::store::{Sight, manifests};
 use crate::{audit, blob, manifest};
 use axum::response::{IntoResponse, Response};
@@ -68,6 +71,9 @@ async fn content(ctx: &Context, request: &AssignedRequest) -> Result<Response, R
     match request.kind {
         AssignedKind::Manifest => {
             let served = manifest::get(ctx, &request.repository, &Reference::Digest(request.digest.clone()), Sight::Granted).await?;
+            if leads_elsewhere(&served.body) {
+                return Err(RegistryError::LeadsElsewhere(request.digest.clone()));
+            }
             let response = respond_manifest(ctx, &served, &request.method, &request.headers);
             sent(ctx, request, response.status(), Action::Pull, &served.content).await;
             Ok(response)

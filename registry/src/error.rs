@@ -54,6 +54,8 @@ pub enum RegistryError {
     ReferencesMissing(Vec<String>),
     #[error("{0}")]
     ManifestInvalid(String),
+    #[error("manifest {0} names `urls`, and hosts fetch content from this registry alone: push the image with all its layers")]
+    LeadsElsewhere(Digest),
     #[error("{0}")]
     TagInvalid(String),
     #[error("tag {tag} of repository {repository} is immutable: neither it nor what it needs can be changed or deleted")]
@@ -134,6 +136,7 @@ impl RegistryError {
             | Self::ReferencesMissing(_)
             | Self::ManifestInvalid(_)
             | Self::TagInvalid(_)
+            | Self::LeadsElsewhere(_)
             // ECR's status for it, and one of the two that DEL-1 allows for deletes that are not done.
             | Self::TagImmutable { .. }
             | Self::SettingsInvalid(_)
@@ -147,7 +150,7 @@ impl RegistryError {
     fn code(&self) -> &'static str {
         match self {
             Self::Unauthorized { .. } => "UNAUTHORIZED",
-            Self::Denied { .. } | Self::QuotaExceeded { .. } => "DENIED",
+            Self::Denied { .. } | Self::QuotaExceeded { .. } | Self::LeadsElsewhere(_) => "DENIED",
             Self::NameInvalid(_) | Self::RepositoryExists(_) => "NAME_INVALID",
             Self::PathUnknown | Self::NameUnknown(_) => "NAME_UNKNOWN",
             Self::ManifestUnknown { .. } => "MANIFEST_UNKNOWN",

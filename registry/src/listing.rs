@@ -13,6 +13,9 @@ use serde_json::json;
 const SCAN_ROWS: i64 = 500;
 /// Rows looked at for one page of a filtered list; a page may end early there and say where to go on.
 const SCAN_ROWS_MAX: usize = 20_000;
+/// Bytes of manifests read at a time for their annotations, and in all for one page of referrers.
+const SCAN_BYTES: i64 = 8 * 1024 * 1024;
+const SCAN_BYTES_MAX: i64 = 64 * 1024 * 1024;
 /// Entries, and bytes of them, in one page of referrers. A page must fit a client's limit on manifests (4 MiB).
 const REFERRERS_MAX: usize = 1000;
 const REFERRERS_BYTES_MAX: usize = 3 * 1024 * 1024;
@@ -88,10 +91,13 @@ pub async fn referrers(
     let entries_max = page.entries.min(REFERRERS_MAX);
     let mut connection = ctx.db.read().await?;
     let mut after = page.last.clone().unwrap_or_default();
-    let (mut scanned, mut bytes) = (0, 0);
+    let (mut scanned, mut scanned_bytes, mut bytes) = (0, 0, 0);
     loop {
-        let rows = manifests::referrers(&mut connection, repository, sight, subject, &after, SCAN_ROWS).await?;
-        let last = rows.len() < usize::try_from(SCAN_ROWS).unwrap_or(usize::MAX);
+        let batch = (SCAN_ROWS, SCAN_BYTES);
+        let rows = manifests::referrers(&mut connection, repository, sight, subject, &after, batch).await?;
+        let read: i64 = rows.iter().map(|row| row.size).sum();
+        scanned_bytes += read;
+        let last = rows.len() < usize::try_from(SCAN_ROWS).unwrap_or(usize::MAX) && read < SCAN_BYTES;
         for row in rows {
             let wanted = artifact_types.is_empty() || row.artifact_type.as_ref().is_some_and(|own| artifact_types.contains(own));
             let row_bytes = 400 + row.annotations.as_ref().map_or(0, String::len);
@@ -109,7 +115,7 @@ pub async fn referrers(
         if last {
             return Ok(listed);
         }
-        if scanned >= SCAN_ROWS_MAX {
+        if scanned >= SCAN_ROWS_MAX || scanned_bytes >= SCAN_BYTES_MAX {
             listed.next = Some(after);
             return Ok(listed);
         }

@@ -16,6 +16,8 @@ use std::fmt;
 
 /// Largest manifest, in bytes.
 pub const MANIFEST_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Most descriptors in one manifest: each is looked up in the transaction of the push, during which nobody else writes.
+const DESCRIPTORS_MAX: usize = 5000;
 /// Longest media type or artifact type, in bytes.
 const MEDIA_TYPE_BYTES_MAX: usize = 255;
 
@@ -115,6 +117,8 @@ pub enum Invalid {
     Descriptor { place: &'static str, reason: String },
     #[error("{0} is longer than {MEDIA_TYPE_BYTES_MAX} characters")]
     TooLong(&'static str),
+    #[error("more than {DESCRIPTORS_MAX} descriptors")]
+    TooMany,
 }
 
 /// Judges `body`, pushed with `content_type` (parameters ignored, PUSH-MAN-3).
@@ -130,6 +134,10 @@ pub fn validate(content_type: Option<&str>, body: &[u8]) -> Result<Manifest, Inv
     let media_type = media_type(content_type, document.media_type.as_deref())?;
     if document.schema_version != Some(2) {
         return Err(Invalid::SchemaVersion);
+    }
+    let lists = [&document.layers, &document.manifests];
+    if lists.into_iter().flatten().map(Vec::len).sum::<usize>() > DESCRIPTORS_MAX {
+        return Err(Invalid::TooMany);
     }
     let mut found = Found::default();
     if media_type.is_index() {
@@ -330,6 +338,30 @@ fn is_legal_digest(text: &str) -> bool {
 fn is_foreign(media_type: &str) -> bool {
     media_type.starts_with("application/vnd.oci.image.layer.nondistributable.v1.tar")
         || media_type == "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+}
+
+/// Whether a client that unpacks this manifest would fetch content from elsewhere first.
+pub fn leads_elsewhere(body: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Content {
+        config: Option<Urls>,
+        #[serde(default)]
+        layers: Option<Vec<Urls>>,
+        #[serde(default)]
+        manifests: Option<Vec<Urls>>,
+    }
+    #[derive(Deserialize)]
+    struct Urls {
+        urls: Option<serde_json::Value>,
+    }
+    // What is stored is a manifest; what could not be read as one is not given out.
+    let Ok(content) = serde_json::from_slice::<Content>(body) else { return true };
+    let lists = [content.layers, content.manifests].into_iter().flatten().flatten();
+    content
+        .config
+        .into_iter()
+        .chain(lists)
+        .any(|descriptor| descriptor.urls.is_some_and(|urls| !urls.as_array().is_some_and(Vec::is_empty)))
 }
 
 /// Names of the top level that readers with loose rules would take for the exact ones.

@@ -181,25 +181,32 @@ pub async fn delete(tx: &mut Tx, since: Since, repository_id: i64, digest: &Dige
     Ok(removed)
 }
 
-/// Manifests whose subject is `subject`, after the digest `after`, at most `limit`.
+/// Manifests whose subject is `subject`, after the digest `after`: at most `limit`, and none after the first with which the sizes come
+/// to `bytes_max`. Annotations are as large as whoever pushed them liked, so that what is read has to be bounded here.
 pub async fn referrers(
     tx: &mut Tx,
     repository: &RepositoryName,
     sight: Sight,
     subject: &Digest,
     after: &str,
-    limit: i64,
+    (limit, bytes_max): (i64, i64),
 ) -> Result<Vec<Referrer>, DbError> {
     let rows = sqlx::query(
-        "select m.digest, m.media_type, m.artifact_type, m.annotations, cast(length(m.body) as bigint) as size
-         from repositories r join manifests m on m.repository_id = r.id
-         where r.name = $1 and m.subject = $2 and m.digest > $3 and (r.public = 1 or $4 = 1) order by m.digest limit $5",
+        "select m.digest, m.media_type, m.artifact_type, m.annotations, p.size from (
+             select repository_id, digest, size, sum(size) over (order by digest) as total from (
+                 select m.repository_id, m.digest, cast(length(m.body) as bigint) as size
+                 from repositories r join manifests m on m.repository_id = r.id
+                 where r.name = $1 and m.subject = $2 and m.digest > $3 and (r.public = 1 or $4 = 1) order by m.digest limit $5
+             ) found
+         ) p join manifests m on m.repository_id = p.repository_id and m.digest = p.digest
+         where p.total - p.size < $6 order by m.digest",
     )
     .bind(repository.to_string())
     .bind(subject.to_string())
     .bind(after.to_owned())
     .bind(sight.as_bigint())
     .bind(limit)
+    .bind(bytes_max)
     .fetch_all(tx)
     .await?;
     rows.iter()

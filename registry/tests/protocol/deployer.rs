@@ -1,6 +1,6 @@
 //! What the registry does for the deployer.
 
-use crate::world::{Answer, World, on_each, sha256};
+use crate::world::{Answer, IMAGE, World, image_of, on_each, sha256};
 use http::{HeaderMap, Method, StatusCode};
 use identity::ScopeRule;
 use model::access::{ResourceKind, Role};
@@ -62,6 +62,23 @@ async fn agents_get_what_their_images_need_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn agents_get_no_manifest_that_leads_elsewhere() {
+    on_each(|world| async move {
+        let (config, layer) = (world.blob("acme/web", b"{}").await, world.blob("acme/web", b"layer").await);
+        let mut image = image_of(&(config, 2), &[(layer.clone(), 5)]);
+        image["layers"][0]["urls"] = serde_json::json!(["http://169.254.169.254/latest"]);
+        let body = image.to_string();
+        // People get it as it was pushed.
+        assert_eq!(world.manifest("acme/web", "v1", IMAGE, &body).await.status, StatusCode::CREATED);
+        assert_eq!(world.get("/v2/acme/web/manifests/v1").send().await.body, body);
+        let digest = sha256(body.as_bytes());
+        assert_eq!(assigned(&world, &digest, AssignedKind::Manifest, &digest).await, StatusCode::BAD_REQUEST);
+        assert_eq!(assigned(&world, &digest, AssignedKind::Blob, &layer).await, StatusCode::OK);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn repositories_are_made_once_and_listed() {
     on_each(|world| async move {
         let owner = "user:root".parse().unwrap();
@@ -114,6 +131,29 @@ async fn a_push_that_moves_a_tag_is_recorded_with_who_pushed_and_wakes_the_intak
         assert_eq!(push_events(&world).await, expected);
         world.image("acme/web", &sha256(&body), b"one").await;
         assert!(!was_woken(&world).await, "no tag moved");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_pushes_at_once_the_last_event_is_where_the_tag_stands() {
+    on_each(|world| async move {
+        let (config, layer) = (world.blob("a", b"{}").await, world.blob("a", b"layer").await);
+        let image = |n: usize| {
+            let mut image = image_of(&(config.clone(), 2), &[(layer.clone(), 5)]);
+            image["annotations"] = serde_json::json!({ "n": n.to_string() });
+            image.to_string()
+        };
+        let images: Vec<String> = (0..16).map(image).collect();
+        let pushes = images.iter().map(|body| world.manifest("a", "v1", IMAGE, body));
+        for answer in futures_util::future::join_all(pushes).await {
+            assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
+        }
+        let stands = world.get("/v2/a/manifests/v1").send().await;
+        let mut connection = world.db.read().await.unwrap();
+        let rows = sqlx::query("select digest from push_events order by sequence").fetch_all(&mut *connection).await.unwrap();
+        let digests: Vec<String> = rows.iter().map(|row| row.get("digest")).collect();
+        assert_eq!((digests.len(), digests.last().unwrap().as_str()), (16, stands.header("docker-content-digest")));
     })
     .await;
 }

@@ -123,3 +123,35 @@ async fn referrers_come_by_pages() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn large_referrers_make_more_pages_and_none_is_left_out() {
+    on_each(|world| async move {
+        let subject = sha256(b"subject");
+        let config = world.blob("a", b"{}").await;
+        for n in 0..9 {
+            let mut image = image_of(&(config.clone(), 2), &[]);
+            image["subject"] = descriptor(IMAGE, &subject, 7);
+            let bytes = if n % 3 == 2 { 10 } else { 2_500_000 };
+            image["annotations"] = json!({ "n": n.to_string(), "large": "x".repeat(bytes) });
+            world.manifest("a", &format!("r{n}"), IMAGE, &image.to_string()).await;
+        }
+        for filter in ["", "?artifactType=application/vnd.oci.image.config.v1%2Bjson"] {
+            let mut next = format!("/v2/a/referrers/{subject}{filter}");
+            let mut seen = Vec::new();
+            loop {
+                let page = world.get(&next).send().await;
+                assert!(page.body.len() <= 4 * 1024 * 1024, "a page of {} bytes", page.body.len());
+                seen.extend(page.json()["manifests"].as_array().unwrap().iter().map(|entry| entry["annotations"]["n"].clone()));
+                let Some(link) = page.header("link").strip_suffix(">; rel=\"next\"").and_then(|link| link.strip_prefix('<')) else { break };
+                link.clone_into(&mut next);
+            }
+            assert_eq!(seen.len(), 9, "{seen:?}");
+            assert_eq!(seen.iter().map(ToString::to_string).collect::<std::collections::BTreeSet<_>>().len(), 9);
+        }
+        // What nobody asked for is read in bounds too.
+        let none = world.get(format!("/v2/a/referrers/{subject}?artifactType=application/x")).send().await;
+        assert_eq!((none.json()["manifests"].clone(), none.header("link")), (json!([]), ""));
+    })
+    .await;
+}

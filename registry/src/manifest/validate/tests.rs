@@ -153,3 +153,34 @@ fn subject_artifact_type_and_annotations_are_taken_from_oci_documents() {
     let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [], "subject": descriptor(IMAGE, "s") });
     assert_eq!(check(Some(INDEX), &index).unwrap().artifact_type, None);
 }
+
+#[test]
+fn descriptors_are_limited() {
+    let layers = |count: usize| vec![descriptor("application/vnd.oci.image.layer.v1.tar", "layer"); count];
+    assert!(check(Some(IMAGE), &with(image(), "layers", json!(layers(DESCRIPTORS_MAX)))).is_ok());
+    assert_eq!(check(Some(IMAGE), &with(image(), "layers", json!(layers(DESCRIPTORS_MAX + 1)))), Err(Invalid::TooMany));
+    let manifests = vec![descriptor(IMAGE, "child"); DESCRIPTORS_MAX + 1];
+    let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": manifests });
+    assert_eq!(check(Some(INDEX), &index), Err(Invalid::TooMany));
+}
+
+#[test]
+fn urls_are_found_wherever_content_is_named() {
+    assert!(!leads_elsewhere(image().to_string().as_bytes()));
+    let elsewhere = with(descriptor("a/b", "x"), "urls", json!(["http://elsewhere.example/x"]));
+    let nowhere = with(descriptor("a/b", "x"), "urls", json!([]));
+    for (field, part, expected) in [
+        ("layers", json!([elsewhere]), true),
+        ("layers", json!([nowhere, elsewhere]), true),
+        ("layers", json!([nowhere]), false),
+        ("layers", json!(null), false),
+        ("config", elsewhere.clone(), true),
+        ("manifests", json!([elsewhere]), true),
+        // Nobody fetches a subject.
+        ("subject", elsewhere.clone(), false),
+    ] {
+        assert_eq!(leads_elsewhere(with(image(), field, part.clone()).to_string().as_bytes()), expected, "{field} {part}");
+    }
+    let escaped = with(image(), "layers", json!([elsewhere])).to_string().replace("\"urls\"", "\"\\u0075rls\"");
+    assert!(leads_elsewhere(escaped.as_bytes()) && leads_elsewhere(b"{"));
+}
