@@ -1,4 +1,5 @@
-//! Whether every clause of the specification has its test: `oci-clauses.txt` against the names of the tests in `tests/oci`.
+//! Whether every clause of the specification has its test: `oci-clauses.txt` against the names of the tests in `tests/oci`. And whether
+//! the files and tests that `docs/traps.md` and `docs/security.md` name are there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -52,10 +53,63 @@ fn tests_of_oci() -> Vec<String> {
     files.flat_map(|file| tests_in(&std::fs::read_to_string(file.path()).expect("a file of tests"))).collect()
 }
 
+/// A file of the repository, by its path from the root.
+fn text_of(file: &str) -> std::io::Result<String> {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file))
+}
+
 fn is_there(place: &str) -> bool {
     let Some((file, test)) = place.split_once("::") else { return false };
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
-    std::fs::read_to_string(path).is_ok_and(|text| tests_in(&text).iter().any(|name| name == test))
+    text_of(file).is_ok_and(|text| tests_in(&text).iter().any(|name| name == test))
+}
+
+/// What a document names, but is not there. A name is a file, `file::test`, `…::test` of the file named before, or `…rest` of a test
+/// there that ends so.
+fn missing_of(document: &str) -> Vec<String> {
+    let (mut file, mut missing) = (String::new(), Vec::new());
+    for name in document.lines().flat_map(|line| line.split('`').skip(1).step_by(2)) {
+        let is_file = |path: &str| path.contains('/') && Path::new(path).extension().is_some_and(|end| end == "rs" || end == "py");
+        let found = if let Some(test) = name.strip_prefix("…::") {
+            is_there(&format!("{file}::{test}"))
+        } else if let Some(end) = name.strip_prefix('…') {
+            text_of(&file).is_ok_and(|text| tests_in(&text).iter().any(|test| test.ends_with(end)))
+        } else if let Some((path, _)) = name.split_once("::").filter(|(path, _)| is_file(path)) {
+            path.clone_into(&mut file);
+            is_there(name)
+        } else if is_file(name) {
+            name.clone_into(&mut file);
+            text_of(name).is_ok()
+        } else {
+            continue;
+        };
+        if !found {
+            missing.push(format!("{name} of {file}"));
+        }
+    }
+    missing
+}
+
+#[test]
+fn what_the_documents_name_is_there() {
+    for document in ["docs/traps.md", "docs/security.md"] {
+        let text = text_of(document).expect("the document is there");
+        let missing = missing_of(&text);
+        assert!(missing.is_empty(), "{document} names what is not there: {missing:#?}");
+        assert!(text.matches(".rs::").count() > 15, "{document} names next to nothing");
+    }
+    let wrong = "`conformance/tests/nothing.rs`, `conformance/tests/clauses.rs::none`, `…::none`, `…_none`, `…_name_is_there`, `a::b`";
+    assert_eq!(missing_of(wrong).len(), 4);
+}
+
+#[test]
+fn each_item_of_security_has_a_test() {
+    let text = text_of("docs/security.md").expect("the document is there");
+    for number in 1..=27 {
+        let rows: Vec<&str> = text.lines().filter(|line| line.starts_with(&format!("| {number}. "))).collect();
+        let [row] = rows.as_slice() else { panic!("item {number} stands {} times", rows.len()) };
+        let tests = row.trim_end_matches([' ', '|']).rsplit('|').next().unwrap_or_default();
+        assert!(tests.contains("::"), "item {number} names no test");
+    }
 }
 
 #[test]

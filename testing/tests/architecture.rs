@@ -1,4 +1,5 @@
-//! The lines that ARCHITECTURE.md draws, held by tests: who may depend on whom, where SQL stands, how long files are.
+//! The lines that ARCHITECTURE.md draws, held by tests: who may depend on whom, where SQL stands, who is a client, how long files
+//! are.
 
 use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 use std::collections::{BTreeMap, BTreeSet};
@@ -186,6 +187,32 @@ fn sql_stands_in_stores_only() {
         wrong.extend(without_tests(&text).filter(|line| is_sql(line)).map(|line| format!("{}: {}", file.display(), line.trim())));
     }
     assert_none("SQL outside a store", &wrong);
+}
+
+/// The server makes no request: so nobody can send it anywhere, by a `realm`, by `urls`, by a `from`, or make it give its credentials away.
+#[test]
+fn servers_ask_nobody() {
+    let workspace = workspace();
+    let is_served = |file: &&PathBuf| {
+        let crates = ["platform/src", "identity/src", "registry/src", "deployer/src", "berth/src/server", "berth/src/server.rs"];
+        crates.iter().any(|path| file.starts_with(path)) && !is_test(file)
+    };
+    let mut wrong = Vec::new();
+    for file in workspace.rust_files().iter().filter(is_served) {
+        let text = workspace.read(file);
+        let asks = |line: &&str| ["reqwest", "hyper_util::client", "::client::", "Stream::connect"].iter().any(|word| line.contains(word));
+        wrong.extend(without_tests(&text).filter(asks).map(|line| format!("{}: {}", file.display(), line.trim())));
+    }
+    assert_none("a server that is a client", &wrong);
+}
+
+/// Layers are bytes to us, and so is what claims to be compressed: nothing of the product could unpack it.
+#[test]
+fn nothing_unpacks() {
+    let workspace = workspace();
+    let unpackers = ["flate2", "zstd", "brotli", "bzip2", "xz2", "async-compression", "tar", "zip"];
+    let found: Vec<_> = unpackers.iter().filter(|name| workspace.dependencies.contains_key(**name)).map(ToString::to_string).collect();
+    assert_none("crates that unpack archives", &found);
 }
 
 /// The planner looks at what `changes` names: a change that leaves no number there would wait for somebody else's.
