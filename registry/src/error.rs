@@ -143,6 +143,7 @@ impl RegistryError {
             | Self::PageInvalid(_) => StatusCode::BAD_REQUEST,
             Self::Unavailable(_) | Self::Db(DbError::Unavailable(_) | DbError::Conflict) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Io { source, .. } if is_full(source) => StatusCode::INSUFFICIENT_STORAGE,
+            Self::Io { source, .. } if is_read_only(source) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Db(_) | Self::Io { .. } | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -151,6 +152,8 @@ impl RegistryError {
         match self {
             Self::Unauthorized { .. } => "UNAUTHORIZED",
             Self::Denied { .. } | Self::QuotaExceeded { .. } | Self::LeadsElsewhere(_) => "DENIED",
+            // The nearest that the specification has: it is no fault of the upload, and trying again at once is of no use.
+            Self::Io { source, .. } if is_full(source) => "DENIED",
             Self::NameInvalid(_) | Self::RepositoryExists(_) => "NAME_INVALID",
             Self::PathUnknown | Self::NameUnknown(_) => "NAME_UNKNOWN",
             Self::ManifestUnknown { .. } => "MANIFEST_UNKNOWN",
@@ -193,10 +196,13 @@ impl RegistryError {
                 .take(MISSING_NAMED_MAX)
                 .map(|digest| entry(format!("{digest} is not in this repository: push it first"), json!({ "digest": digest })))
                 .collect(),
-            _ if status == StatusCode::SERVICE_UNAVAILABLE => vec![entry("unavailable, try again".into(), serde_json::Value::Null)],
-            _ if status == StatusCode::INSUFFICIENT_STORAGE => {
-                vec![entry("the registry's disk is full: nothing was stored".into(), serde_json::Value::Null)]
+            Self::Io { source, .. } if is_full(source) => {
+                vec![entry("the registry's disk is full: it takes no pushes until there is room again".into(), serde_json::Value::Null)]
             }
+            Self::Io { source, .. } if is_read_only(source) => {
+                vec![entry("the registry's disk is read-only: it takes no pushes until that is mended".into(), serde_json::Value::Null)]
+            }
+            _ if status == StatusCode::SERVICE_UNAVAILABLE => vec![entry("unavailable, try again".into(), serde_json::Value::Null)],
             _ if status.is_server_error() => vec![entry("internal error".into(), serde_json::Value::Null)],
             _ => vec![entry(self.to_string(), self.detail())],
         };
@@ -226,6 +232,10 @@ impl RegistryError {
 
 fn is_full(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+}
+
+fn is_read_only(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::ReadOnlyFilesystem
 }
 
 /// Sets a header from text that is known to be plain ASCII: paths, digests, numbers.

@@ -9,6 +9,11 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// Space that uploads leave free on the disk, where the database is too, so that a disk full of layers still takes what is decided:
+/// one part in so many of the disk, and no more than so many bytes.
+const RESERVE_PARTS: u64 = 20;
+const RESERVE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
 /// Where blob files are.
 #[derive(Debug, Clone)]
 pub struct Storage {
@@ -68,6 +73,11 @@ impl Storage {
         OpenOptions::new().create(true).append(true).read(true).open(self.path(key))
     }
 
+    /// Refuses `more` bytes that do not fit on the disk beside its reserve.
+    pub fn require_room(&self, more: u64) -> io::Result<()> {
+        require_room_of(&rustix::fs::statvfs(&self.root)?, more)
+    }
+
     /// Syncs the folder a new file stands in, so that its name survives a power loss.
     pub fn sync_folder_of(&self, key: &StorageKey) -> io::Result<()> {
         sync_folder(self.path(key).parent().unwrap_or(&self.root))
@@ -103,6 +113,22 @@ impl Storage {
     }
 }
 
+/// Refuses `more` bytes of `file` that do not fit on its disk beside the reserve.
+pub fn require_room_for(file: &File, more: u64) -> io::Result<()> {
+    require_room_of(&rustix::fs::fstatvfs(file)?, more)
+}
+
+fn require_room_of(disk: &rustix::fs::StatVfs, more: u64) -> io::Result<()> {
+    let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+    if has_room(bytes(disk.f_blocks), bytes(disk.f_bavail), more) { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
+}
+
+/// Whether `more` bytes fit on a disk of `size` bytes with `free` ones, beside its reserve. Not every file system says its size.
+fn has_room(size: u64, free: u64, more: u64) -> bool {
+    let reserve = (size / RESERVE_PARTS).min(RESERVE_BYTES_MAX);
+    size == 0 || more == 0 || free.saturating_sub(reserve) >= more
+}
+
 fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
@@ -117,6 +143,22 @@ mod tests {
         assert_eq!(StorageKey::parse(key.as_str()), Some(key));
         for bad in ["../etc/passwd", "00/../../x", "00", "01/00000000000000000000000000000007", "/00000000000000000000000000000007"] {
             assert_eq!(StorageKey::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_reserve_stays_free_on_every_disk() {
+        const MIB: u64 = 1024 * 1024;
+        for (size, free, more, fits) in [
+            (100 * MIB, 100 * MIB, 95 * MIB, true),
+            (100 * MIB, 100 * MIB, 95 * MIB + 1, false),
+            (100 * MIB, 5 * MIB, 1, false),
+            (100 * MIB, 0, 0, true),
+            (1 << 50, 256 * MIB, 1, false),
+            (1 << 50, 257 * MIB, MIB, true),
+            (0, 0, MIB, true),
+        ] {
+            assert_eq!(has_room(size, free, more), fits, "{more} bytes on {free} of {size}");
         }
     }
 

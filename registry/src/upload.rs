@@ -30,6 +30,8 @@ use std::time::Duration;
 
 /// How long a session may live before its row is written, in milliseconds. Most small blobs are done before and cost no row.
 const ROW_AFTER_MS: u64 = 100;
+/// Bodies of as many bytes are refused before they are received when the disk has no room for them; smaller ones when they are written.
+const ROOM_BYTES_MIN: u64 = 1024 * 1024;
 
 /// A request body that belongs into an upload.
 pub struct Incoming {
@@ -195,7 +197,10 @@ async fn write(
     // Until the file comes back its state is not known: whoever finds the session like this reads the file again.
     *content = Content::Unknown;
     let received = receive::receive(ctx, session, file, body, &limit, taken_over).await;
-    file = received.file.map_err(|error| (Body::empty(), error))?;
+    file = match received.file {
+        Ok(file) => file,
+        Err(error) => return Err((received.rest, error)),
+    };
     let error = match received.ended {
         Ended::Complete if place.is_some_and(|place| place.end() - place.start() + 1 != received.bytes) => {
             Some((true, RegistryError::SizeInvalid(format!("Content-Range does not fit the {} bytes sent", received.bytes))))
@@ -238,6 +243,10 @@ async fn limit(
     let bytes = ctx.config.blob_bytes_max.saturating_sub(held);
     if length.is_some_and(|length| length > bytes) {
         return Err(RegistryError::TooLarge(ctx.config.blob_bytes_max));
+    }
+    if let Some(length) = length.filter(|length| *length >= ROOM_BYTES_MIN) {
+        let storage = ctx.storage.clone();
+        blocking(move || storage.require_room(length).map_err(io("making room for an upload"))).await?;
     }
     let room = if length == Some(0) { None } else { Room::of(ctx, &session.stored.repository, session.pending()).await? };
     match room {

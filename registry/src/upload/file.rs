@@ -4,7 +4,7 @@
 
 use super::sessions::Held;
 use crate::hash::Running;
-use crate::storage::{Storage, StorageKey};
+use crate::storage::{Storage, StorageKey, require_room_for};
 use bytes::{Buf as _, Bytes};
 use model::{Digest, name::Algorithm};
 use std::fs::File;
@@ -102,6 +102,7 @@ impl Held {
 impl Sink {
     /// Writes `chunks` at the end of the file, which is `offset`. When that fails nothing of them is left.
     pub fn write(&self, mut chunks: Vec<Bytes>, offset: u64) -> io::Result<()> {
+        require_room_for(&self.0, chunks.iter().map(|chunk| chunk.len() as u64).sum())?;
         write_all(&self.0, &mut chunks).or_else(|error| self.0.set_len(offset).and(Err(error)))
     }
 
