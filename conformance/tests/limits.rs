@@ -5,7 +5,7 @@ use conformance::raw;
 use conformance::registry::Repository;
 use serde_json::json;
 use testing::Server;
-use testing::images::Blob;
+use testing::images::{Blob, CONFIG_TYPE, MANIFEST_TYPE};
 
 /// Uploads at once, bytes of each, and by how much the server may grow for all of them.
 const UPLOADS: usize = 8;
@@ -42,6 +42,39 @@ async fn memory_does_not_grow_with_the_size_of_uploads() -> Result<()> {
     }
     let growth = peak_kib(&server)? - before;
     ensure!(growth < GROWTH_KIB_MAX, "it grew by {growth} KiB for {UPLOADS} uploads of {UPLOAD_BYTES} bytes");
+    Ok(())
+}
+
+/// Referrers of one subject, the annotations of each in bytes, and by how much the server may grow to list them.
+const REFERRERS: usize = 30;
+const ANNOTATIONS_BYTES: usize = 3_900_000;
+const LISTING_KIB_MAX: u64 = 64 * 1024;
+
+#[tokio::test]
+async fn memory_does_not_grow_with_the_annotations_of_referrers() -> Result<()> {
+    let server = Server::start().await?;
+    let repository = Repository { client: server.admin()?, name: "acme/large".into() };
+    let subject = repository.push_new("v1").await?;
+    let (config, padding) = (Blob::new("{}"), "x".repeat(ANNOTATIONS_BYTES));
+    repository.push_blob(&config).await?;
+    for number in 0..REFERRERS {
+        let manifest = Blob::new(
+            json!({
+                "schemaVersion": 2, "mediaType": MANIFEST_TYPE, "config": config.descriptor(CONFIG_TYPE), "layers": [],
+                "subject": subject.descriptor(), "annotations": {"number": number.to_string(), "padding": padding},
+            })
+            .to_string(),
+        );
+        repository.put_manifest(&manifest.digest, MANIFEST_TYPE, manifest.bytes.clone()).await?.expect(201)?;
+    }
+    let before = peak_kib(&server)?;
+    // All of them are looked at for the second, which nothing matches.
+    for query in ["", "?artifactType=application/x"] {
+        let answer = repository.get(&format!("referrers/{}{query}", subject.digest())).await?.expect(200)?;
+        ensure!(answer.body.len() <= 4 * 1024 * 1024, "a page of {} bytes", answer.body.len());
+    }
+    let growth = peak_kib(&server)? - before;
+    ensure!(growth < LISTING_KIB_MAX, "it grew by {growth} KiB to list {REFERRERS} referrers");
     Ok(())
 }
 
