@@ -1,7 +1,7 @@
 //! Where all sides meet: the server behind a call that takes no time, the network, the hosts' engines, the oracle that watches them
 //! and the trace. Shared by every task of a run; one thread plays them all.
 
-use crate::network::{Cut, Fate, Quality};
+use crate::network::{Cut, Fate, Lie, Quality};
 use crate::oracle::Oracle;
 use crate::picture::Picture;
 use crate::server::{Machine, START, runtime};
@@ -11,6 +11,7 @@ use agent::engine::Engine;
 use agent::record::StopCause;
 use agent::runtime::fake::FakeDocker;
 use anyhow::{Context as _, Result};
+use api::agent::PollResponse;
 use model::Timestamp;
 use model::clock::Clock;
 use model::ids::{InstanceId, TaskId};
@@ -51,6 +52,8 @@ pub struct State {
     epochs: Vec<i64>,
     /// Polls answered with tasks, by host: epoch and body.
     answers: Vec<VecDeque<(i64, Vec<u8>)>>,
+    /// By host: what the next poll is answered with.
+    pub lies: Vec<Option<Lie>>,
     random: StdRng,
     pub plan_wanted: bool,
 }
@@ -120,6 +123,7 @@ impl Arena {
             engines: vec![None; hosts],
             epochs: vec![0; hosts],
             answers: vec![VecDeque::new(); hosts],
+            lies: vec![None; hosts],
             random: StdRng::seed_from_u64(seed ^ 0x6E65_7477_6F72_6B21),
             plan_wanted: false,
         };
@@ -233,10 +237,27 @@ impl Arena {
         answers.push_front((epoch, body.to_vec()));
     }
 
-    /// The oldest answer that a server before `epoch` gave to this host.
-    pub fn old_answer(&self, host: usize, epoch: i64) -> Option<Vec<u8>> {
+    /// The hosts to which tasks were sent.
+    pub fn hosts_with_tasks(&self) -> Vec<usize> {
         let state = self.state();
-        state.answers[host].iter().rev().find(|(of, _)| *of < epoch).map(|(_, body)| body.clone())
+        (0..state.answers.len()).filter(|host| !state.answers[*host].is_empty()).collect()
+    }
+
+    /// What the host hears in place of `answer`, if it is to be lied to.
+    pub fn lie(&self, host: usize, answer: &PollResponse) -> Option<Vec<u8>> {
+        let mut state = self.state();
+        let lie = state.lies[host]?;
+        let body = match lie {
+            Lie::Past => state.answers[host].iter().rev().find(|(of, _)| *of < answer.epoch).map(|(_, body)| body.clone())?,
+            Lie::Blank => {
+                let blank = PollResponse { complete: true, tasks: vec![], settled: vec![], unknown: vec![], ..answer.clone() };
+                serde_json::to_vec(&blank).ok()?
+            }
+        };
+        state.lies[host] = None;
+        drop(state);
+        self.say(&format!("host-{host} is lied to: {lie:?}"));
+        Some(body)
     }
 }
 

@@ -26,13 +26,21 @@ impl Cut {
     }
 }
 
+/// What the next answer to a host's polls is, in place of what the server says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lie {
+    /// What a server said that has been replaced since, once there is such an answer.
+    Past,
+    /// What a server says that finds its database empty.
+    Blank,
+}
+
 /// How bad the network is, of a thousand messages each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Quality {
     pub lost: u32,
     pub doubled: u32,
     pub slow: u32,
-    pub replayed: u32,
 }
 
 /// What becomes of one request and its answer.
@@ -43,8 +51,6 @@ pub struct Fate {
     pub lost: Loss,
     /// The request arrives once more, this long after the first.
     pub again: Option<Duration>,
-    /// A poll is answered with what an earlier server said.
-    pub replayed: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +79,6 @@ impl Quality {
             back: millis(random, longest),
             lost,
             again: random.random_ratio(self.doubled, 1000).then(|| millis(random, 9000)),
-            replayed: random.random_ratio(self.replayed, 1000),
         }
     }
 }

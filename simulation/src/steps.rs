@@ -1,7 +1,7 @@
 //! What people and fate do, one thing after another, by weighted chance.
 
 use crate::kinds::{KINDS, Kind};
-use crate::network::{Cut, Quality};
+use crate::network::{Cut, Lie, Quality};
 use crate::world::{self, World};
 use agent::runtime::fake::Weather;
 use anyhow::Result;
@@ -41,6 +41,8 @@ pub enum Step {
     EngineBack,
     Weather,
     Network,
+    Past,
+    Blank,
     Die,
     Vanish,
     Stranger,
@@ -50,7 +52,7 @@ pub enum Step {
 }
 
 /// Each with its weight.
-const ALL: [(Step, u32); 26] = [
+const ALL: [(Step, u32); 28] = [
     (Step::Create, 10),
     (Step::Update, 16),
     (Step::Crash, 10),
@@ -71,6 +73,8 @@ const ALL: [(Step, u32); 26] = [
     (Step::EngineBack, 6),
     (Step::Weather, 4),
     (Step::Network, 4),
+    (Step::Past, 3),
+    (Step::Blank, 3),
     (Step::Die, 5),
     (Step::Vanish, 1),
     (Step::Stranger, 1),
@@ -101,6 +105,8 @@ pub fn take(world: &mut World) -> Result<Duration> {
         Step::EngineDown | Step::EngineSilent | Step::EngineBack => engine(world, host, step),
         Step::Weather => weather(world, host),
         Step::Network => network(world),
+        Step::Past => past(world),
+        Step::Blank => world.set_lie(host, Lie::Blank),
         Step::Die | Step::Vanish => die(world, host, step),
         Step::Stranger => world.plant(host),
         Step::Drain | Step::Activate => drain(world, host, step),
@@ -212,8 +218,17 @@ fn weather(world: &mut World, host: usize) {
 
 fn network(world: &mut World) {
     let mut chance = |max: u32| world.random.random_range(0..=max);
-    let quality = Quality { lost: chance(200), doubled: chance(200), slow: chance(150), replayed: chance(100) };
+    let quality = Quality { lost: chance(200), doubled: chance(200), slow: chance(150) };
     world.set_quality(quality);
+}
+
+/// A new server takes over, and the old one is not quite gone: it may still be heard by a host that it had sent tasks to.
+fn past(world: &mut World) {
+    let told = world.arena.hosts_with_tasks();
+    let Some(host) = told.choose(&mut world.random).copied() else { return };
+    world.kill_server();
+    world.start_server();
+    world.set_lie(host, Lie::Past);
 }
 
 fn die(world: &mut World, host: usize, step: Step) {

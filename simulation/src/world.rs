@@ -3,7 +3,7 @@
 use crate::arena::Arena;
 use crate::host::{FORMER_PLANE, Host};
 use crate::kinds::{KINDS, Kind};
-use crate::network::{Cut, Quality};
+use crate::network::{Cut, Lie, Quality};
 use crate::oracle::STRANGER;
 use crate::server::CONTROL_PLANE;
 use crate::template;
@@ -89,6 +89,10 @@ impl World {
     pub fn set_quality(&self, quality: Quality) {
         self.arena.say(&format!("the network is {quality:?}"));
         self.arena.state().quality = quality;
+    }
+
+    pub fn set_lie(&self, host: usize, lie: Lie) {
+        self.arena.state().lies[host] = Some(lie);
     }
 
     pub fn set_weather(&self, host: usize, weather: Option<Weather>) {
