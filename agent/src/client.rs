@@ -11,6 +11,8 @@ use std::future::Future;
 use std::time::Duration;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
+/// A connection that idled longer is not used again: the server closes it after 30 s.
+const IDLE_MAX: Duration = Duration::from_secs(20);
 /// A connection on which nothing is acknowledged for this long is dead. Else a host that was cut off would wait for it, and for ever
 /// longer retransmissions, long after the link is back.
 const DEAD_AFTER: Duration = Duration::from_secs(5);
@@ -177,6 +179,7 @@ fn builder(config: rustls::ClientConfig) -> reqwest::ClientBuilder {
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(IDLE_MAX)
         .tcp_nodelay(true)
         .tcp_user_timeout(DEAD_AFTER)
         .tcp_keepalive(PROBE_AFTER)

@@ -11,6 +11,8 @@ use time::OffsetDateTime;
 
 /// Longest time for one request, in seconds.
 const REQUEST_SECS_MAX: u64 = 120;
+/// A connection that idled longer is not used again: the server closes it after 30 s, and a body sent meanwhile would be lost.
+const IDLE_SECS_MAX: u64 = 15;
 
 /// Who asks.
 #[derive(Debug, Clone)]
@@ -74,6 +76,7 @@ impl Client {
         rustls::crypto::ring::default_provider().install_default().ok();
         let http = reqwest::Client::builder()
             .timeout(Duration::from_secs(REQUEST_SECS_MAX))
+            .pool_idle_timeout(Duration::from_secs(IDLE_SECS_MAX))
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()?;
