@@ -3,9 +3,10 @@
 use super::{HEALTH_COMMAND, LIMIT, LOOK_PERIOD};
 use anyhow::{Context, Result, bail};
 use conformance::fleet::{Fleet, by_task, task_id};
+use model::Timestamp;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 use testing::{Database, Image, Server};
 
 const REPOSITORY: &str = "bench/web";
@@ -42,7 +43,7 @@ impl Ours {
         // The one registered by hand is revision 1; each push that is taken makes the next.
         let definition = format!("{SERVICE}:{}", round + 1);
         self.fleet.push(REPOSITORY, &format!("v{round}"), image).await?;
-        let (began, acknowledged) = (Instant::now(), SystemTime::now());
+        let (began, acknowledged) = (Instant::now(), model::Clock::now(&model::clock::SystemClock));
         let first = self.first_running(&definition, began).await?;
         let running = began.elapsed().as_secs_f64();
         let completed = self.completed(&definition, began).await?;
@@ -112,8 +113,8 @@ impl Ours {
 }
 
 /// Where the time went until `first` was seen RUNNING, by its own timestamps.
-fn parts(first: &Value, acknowledged: SystemTime, running: f64) -> Result<[f64; 4]> {
-    let acknowledged = acknowledged.duration_since(UNIX_EPOCH)?.as_secs_f64();
+fn parts(first: &Value, acknowledged: Timestamp, running: f64) -> Result<[f64; 4]> {
+    let acknowledged = acknowledged.since(Timestamp::default()).as_secs_f64();
     let at = |name: &str| first[name].as_f64().map(|at| at - acknowledged).with_context(|| format!("the task has no {name}"));
     let (created, pulled, started) = (at("createdAt")?, at("pullStoppedAt")?, at("startedAt")?);
     Ok([created, pulled - created, started - pulled, running - started])
