@@ -4,8 +4,9 @@
 //! goes ahead alone: something runs, and can be looked at, after the time of one start; the others lose nothing they would have had.
 
 use crate::config::STARTS_AT_ONCE;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 /// Longest that the others wait for the first: about what a start costs Docker when it is alone.
@@ -15,7 +16,9 @@ const HEAD_START: Duration = Duration::from_millis(300);
 pub(super) struct Starts {
     places: Semaphore,
     /// Since when a first launch is ahead of the others.
-    ahead: watch::Sender<Option<Instant>>,
+    ahead: Mutex<Option<Instant>>,
+    /// It is not ahead any more. Wakes those who wait in their order, which a `watch` does not.
+    is_up: Notify,
 }
 
 /// A place among the launches that are under way in Docker. Kept from the first create to the last start, so that tasks come up one
@@ -34,14 +37,15 @@ struct Held<'a> {
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         if self.is_first {
-            self.starts.ahead.send_replace(None);
+            *self.starts.ahead() = None;
+            self.starts.is_up.notify_waiters();
         }
     }
 }
 
 impl Starts {
     pub fn new() -> Self {
-        Self { places: Semaphore::new(STARTS_AT_ONCE), ahead: watch::Sender::new(None) }
+        Self { places: Semaphore::new(STARTS_AT_ONCE), ahead: Mutex::default(), is_up: Notify::new() }
     }
 
     pub fn place(&self) -> Place<'_> {
@@ -52,20 +56,32 @@ impl Starts {
         // Never closed.
         let permit = self.places.acquire().await.ok()?;
         let is_idle = self.places.available_permits() == STARTS_AT_ONCE - 1;
-        let is_first = is_idle && self.ahead.send_if_modified(|ahead| ahead.is_none() && ahead.replace(Instant::now()).is_none());
+        let is_first = is_idle && self.go_ahead();
         if !is_first {
             self.let_go_ahead().await;
         }
         Some(Held { starts: self, is_first, _permit: permit })
     }
 
+    /// Whether nobody else is ahead.
+    fn go_ahead(&self) -> bool {
+        let mut ahead = self.ahead();
+        ahead.is_none() && ahead.replace(Instant::now()).is_none()
+    }
+
     async fn let_go_ahead(&self) {
-        let mut ahead = self.ahead.subscribe();
-        let since = *ahead.borrow_and_update();
+        let mut is_up = std::pin::pin!(self.is_up.notified());
+        // Before the look: an end that comes after it is not missed.
+        is_up.as_mut().enable();
+        let since = *self.ahead();
         if let Some(since) = since {
-            // Cancel-safe per docs of watch::Receiver::wait_for; its end and the time's are the same to us.
-            let _ = tokio::time::timeout_at(since + HEAD_START, ahead.wait_for(Option::is_none)).await;
+            // Its end and the time's are the same to us.
+            let _ = tokio::time::timeout_at(since + HEAD_START, is_up).await;
         }
+    }
+
+    fn ahead(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
