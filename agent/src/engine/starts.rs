@@ -1,7 +1,7 @@
 //! How many launches are under way in Docker, and the head start of the first of many.
 //!
 //! Containers that start beside each other on a small host are all as slow as all of them together. So the first launch on an idle host
-//! goes ahead alone: something runs, and can be looked at, after the time of one start; the others lose nothing they would have had.
+//! goes ahead alone: something runs, and can be looked at, after the time of one start, which is the longest that the others wait for it.
 
 use crate::config::STARTS_AT_ONCE;
 use std::sync::{Mutex, MutexGuard, PoisonError};
