@@ -4,6 +4,7 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use reqwest::Method;
 use serde_json::{Value, json};
+use std::path::Path;
 use testing::images::{Blob, CONFIG_TYPE, INDEX_TYPE, LAYER_TYPE, MANIFEST_TYPE};
 use testing::push::with_digest;
 use testing::{Answer, Client, Credentials, Server};
@@ -276,4 +277,17 @@ pub fn index_of(manifests: &[Value]) -> Blob {
 /// A digest that nothing has.
 pub fn absent_digest() -> String {
     format!("sha256:{:064x}", rand::random::<u128>())
+}
+
+/// Files in the blob folder of `server`.
+pub fn blob_files(server: &Server) -> Result<usize> {
+    fn count(folder: &Path) -> Result<usize> {
+        let mut files = 0;
+        for entry in std::fs::read_dir(folder)? {
+            let entry = entry?;
+            files += if entry.file_type()?.is_dir() { count(&entry.path())? } else { 1 };
+        }
+        Ok(files)
+    }
+    count(&server.data_dir().join("blobs"))
 }

@@ -2,9 +2,8 @@
 //! point of a collection.
 
 use anyhow::{Context, Result, ensure};
-use conformance::registry::{Repository, SmallImage, index_of};
+use conformance::registry::{Repository, SmallImage, blob_files, index_of};
 use serde_json::{Value, json};
-use std::path::Path;
 use testing::images::{Blob, INDEX_TYPE, MANIFEST_TYPE};
 use testing::{Server, ServerBuilder, wait_until};
 
@@ -15,19 +14,6 @@ fn impatient() -> ServerBuilder {
 
 fn repository(server: &Server, name: &str) -> Result<Repository> {
     Ok(Repository { client: server.admin()?, name: name.into() })
-}
-
-/// Files in the blob folder.
-fn files(server: &Server) -> Result<usize> {
-    fn count(folder: &Path) -> Result<usize> {
-        let mut files = 0;
-        for entry in std::fs::read_dir(folder)? {
-            let entry = entry?;
-            files += if entry.file_type()?.is_dir() { count(&entry.path())? } else { 1 };
-        }
-        Ok(files)
-    }
-    count(&server.data_dir().join("blobs"))
 }
 
 async fn is_whole(repository: &Repository, tag: &str, image: &SmallImage) -> Result<()> {
@@ -78,7 +64,7 @@ async fn killed_at_any_commit_point_a_collection_goes_on_and_takes_nothing_that_
         ensure!(!status.success(), "{point}: {status}");
         server.set_env("BERTH_FAILPOINT", None);
         server.start_again().await?;
-        wait_until("two files to be left", || async { (files(&server).ok()? == 2).then_some(()) }).await;
+        wait_until("two files to be left", || async { (blob_files(&server).ok()? == 2).then_some(()) }).await;
         is_whole(&repository, "stays", &stays).await.with_context(|| format!("after {point}"))?;
         ensure!(repository.tags().await? == ["stays"]);
         let plan = server.admin()?.get("/api/v1/registry/garbage").await?.expect(200)?.json();
@@ -107,7 +93,7 @@ async fn the_command_says_what_would_go_and_why_and_then_takes_it() -> Result<()
         (plan["waiting_blobs"] == 0 && plan["items"].as_array()?.is_empty()).then_some(())
     })
     .await;
-    ensure!(files(&server)? == 2, "those of the untagged image are left");
+    ensure!(blob_files(&server)? == 2, "those of the untagged image are left");
     let metrics = server.anonymous()?.get("/metrics").await?.text();
     let counted = |name: &str| metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<usize>().ok());
     ensure!(counted("berth_registry_blobs_collected_total ") == Some(2), "{metrics}");
@@ -151,12 +137,12 @@ async fn what_a_live_task_definition_names_stays_until_it_is_deregistered() -> R
     wait_until("an image that nobody pinned to go", || async {
         let gone = [other.digest(), other.layer.digest.as_str()].map(ToOwned::to_owned);
         let manifest = repository.get(&format!("manifests/{}", gone[0])).await.ok()?.status == 404;
-        (manifest && files(&server).ok()? == 2).then_some(())
+        (manifest && blob_files(&server).ok()? == 2).then_some(())
     })
     .await;
     is_whole(&repository, image.digest(), &image).await?;
     ecs.ecs("DeregisterTaskDefinition", &json!({"taskDefinition": "web:1"})).await?.expect(200)?;
-    wait_until("the image to go", || async { (files(&server).ok()? == 0).then_some(()) }).await;
+    wait_until("the image to go", || async { (blob_files(&server).ok()? == 0).then_some(()) }).await;
     ensure!(!repository.has_manifest(image.digest()).await?);
     let events = admin.get("/api/v1/events?subject=repository:acme/web&kind=manifest.expired").await?.expect(200)?.json();
     ensure!(events.to_string().contains(image.digest()), "{events}");

@@ -7,7 +7,7 @@ use model::Timestamp;
 use sqlx::Row;
 use std::cmp::Reverse;
 
-/// What stands between messages that are read in one row: the unit separator, which no message has.
+/// What stands between messages that are read in one row: the unit separator. A space stands for it where a message has one.
 const BETWEEN: &str = "\u{1f}";
 
 /// An event as it is written. `kind` is a dotted word (`service.event`, `grant.created`), `subject` a resource
@@ -72,8 +72,8 @@ pub async fn of_subject_kind(tx: &mut Tx, subject: &str, kind: &str, limit: i64)
 /// costs the driver a turn of two threads.
 pub async fn messages(tx: &mut Tx, subject: &str, kind: &str, limit: i64) -> Result<Vec<String>, DbError> {
     let lines: Option<String> = sqlx::query_scalar(
-        "select string_agg(cast(sequence as text) || ' ' || message, $4) from (select sequence, message from events where subject = $1 \
-         and kind = $2 order by sequence desc limit $3) as newest",
+        "select string_agg(cast(sequence as text) || ' ' || replace(message, $4, ' '), $4) from (select sequence, message from events \
+         where subject = $1 and kind = $2 order by sequence desc limit $3) as newest",
     )
     .bind(subject.to_owned())
     .bind(kind.to_owned())

@@ -5,8 +5,7 @@
 use crate::disk::Disk;
 use crate::machine::{Machine, has_whole, is_whole, is_whole_or_absent, large_image, resume};
 use anyhow::{Context, Result, ensure};
-use conformance::registry::{Repository, SmallImage};
-use std::path::Path;
+use conformance::registry::{Repository, SmallImage, blob_files};
 use testing::images::{Blob, MANIFEST_TYPE};
 use testing::{Database, Server, wait_until};
 
@@ -155,19 +154,6 @@ async fn power_lost_after_the_first_start_the_first_push_is_whole() -> Result<()
     is_whole(&repository, "v2", &another).await
 }
 
-/// Files in the blob folder.
-fn files(server: &Server) -> Result<usize> {
-    fn count(folder: &Path) -> Result<usize> {
-        let mut files = 0;
-        for entry in std::fs::read_dir(folder)? {
-            let entry = entry?;
-            files += if entry.file_type()?.is_dir() { count(&entry.path())? } else { 1 };
-        }
-        Ok(files)
-    }
-    count(&server.data_dir().join("blobs"))
-}
-
 #[tokio::test]
 async fn power_lost_at_any_commit_point_of_a_collection_it_goes_on_and_takes_nothing_that_is_needed() -> Result<()> {
     let mut machine = Machine::start(Server::builder().env("BERTH_GC_GRACE_SECS", "3600")).await?;
@@ -190,7 +176,7 @@ async fn power_lost_at_any_commit_point_of_a_collection_it_goes_on_and_takes_not
         ensure!(!status.success(), "{point}: {status}");
         machine.lose_power()?;
         machine.server.start_again().await?;
-        wait_until("two files to be left", || async { (files(&machine.server).ok()? == 2).then_some(()) }).await;
+        wait_until("two files to be left", || async { (blob_files(&machine.server).ok()? == 2).then_some(()) }).await;
         is_whole(&repository, "stays", &stays).await.with_context(|| format!("after {point}"))?;
         machine.server.kill();
         machine.server.set_env("BERTH_GC_GRACE_SECS", Some("3600"));

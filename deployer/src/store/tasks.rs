@@ -169,8 +169,9 @@ pub async fn exists(tx: &mut Tx, id: &TaskId) -> Result<bool, DbError> {
 pub async fn order_stop(tx: &mut Tx, id: &TaskId, code: StopCode, reason: String, now: Timestamp) -> Result<Option<Task>, DbError> {
     let ordered = sqlx::query(
         "update tasks set desired_status = 'STOPPED', stop_code = $2, stopped_reason = $3, stopping_at = $4, version = version + 1 \
-         where id = $1 and desired_status = 'RUNNING' and last_status <> 'STOPPED' returning id, cluster, service_id, deployment_id, family, revision, task_group, started_by, \
-         instance_id, reserved, overrides, images, principal, client_token, tags, desired_status, stop_code, stopped_reason, \
+         where id = $1 and desired_status = 'RUNNING' and last_status <> 'STOPPED' returning id, cluster, service_id, \
+         deployment_id, family, revision, task_group, started_by, instance_id, reserved, overrides, images, principal, \
+         client_token, tags, desired_status, stop_code, stopped_reason, \
          last_status, health_status, containers, report_sequence, connected, version, created_at, pull_started_at, pull_stopped_at, \
          started_at, stopping_at, stopped_at, healthy_at",
     )
@@ -222,8 +223,9 @@ pub async fn update_observed(tx: &mut Tx, task: &Task) -> Result<bool, DbError> 
 /// The task counts as healthy from `now` on, and is returned as it is then; nothing when it did before.
 pub async fn mark_healthy(tx: &mut Tx, id: &TaskId, now: Timestamp) -> Result<Option<Task>, DbError> {
     let marked = sqlx::query(
-        "update tasks set healthy_at = $2, version = version + 1 where id = $1 and healthy_at is null returning id, cluster, service_id, deployment_id, family, revision, task_group, started_by, \
-         instance_id, reserved, overrides, images, principal, client_token, tags, desired_status, stop_code, stopped_reason, \
+        "update tasks set healthy_at = $2, version = version + 1 where id = $1 and healthy_at is null returning id, cluster, service_id, \
+         deployment_id, family, revision, task_group, started_by, instance_id, reserved, overrides, images, principal, \
+         client_token, tags, desired_status, stop_code, stopped_reason, \
          last_status, health_status, containers, report_sequence, connected, version, created_at, pull_started_at, pull_stopped_at, \
          started_at, stopping_at, stopped_at, healthy_at",
     )
