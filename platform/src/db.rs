@@ -2,7 +2,8 @@
 //!
 //! Reads take a connection with [`Db::read`]. Writes are closures given to [`Db::write`], each all or nothing, acknowledged after
 //! the commit is on disk. On SQLite one writer folds the closures that wait into one commit, with a savepoint each; on PostgreSQL
-//! each is a serializable transaction, run again on conflict: a closure may run more than once and must have no other effects.
+//! each is a serializable transaction, run again on conflict, at last with all others held back: a closure may run more than once
+//! and must have no other effects.
 //! Both ways a closure sees the world as if it ran alone.
 //!
 //! Called by every `store/`; SQL text is theirs.
@@ -32,7 +33,12 @@ const SQLITE_READERS: u32 = 4;
 /// Connections to PostgreSQL.
 const POSTGRES_CONNECTIONS: u32 = 16;
 /// Runs of a write on PostgreSQL before its conflict is reported.
-const CONFLICT_RUNS_MAX: u32 = 25;
+const CONFLICT_RUNS_MAX: u32 = 12;
+/// Of them, those beside other writes: where many quick ones touch the same rows, a slow one would lose to them every time.
+const CONFLICT_RUNS_BESIDE_OTHERS: u32 = 6;
+// Locking a table takes no snapshot, unlike an advisory lock: the transaction begins to look after it was let in.
+const BEGIN_BESIDE_OTHERS: &str = "begin isolation level serializable; lock table turns in row share mode";
+const BEGIN_ALONE: &str = "begin isolation level serializable; lock table turns in exclusive mode";
 
 /// Where the data is.
 #[derive(Debug, Clone)]
@@ -230,7 +236,8 @@ where
     E: WriteError,
 {
     for run in 1..=CONFLICT_RUNS_MAX {
-        let mut tx = begin_serializable(pool).await.map_err(DbError::from)?;
+        let begin = if run <= CONFLICT_RUNS_BESIDE_OTHERS { BEGIN_BESIDE_OTHERS } else { BEGIN_ALONE };
+        let mut tx = pool.begin_with(begin).await.map_err(DbError::from)?;
         match change(&mut tx).await {
             Ok(done) => match tx.commit().await.map_err(DbError::from) {
                 Ok(()) => return Ok(done),
@@ -248,12 +255,6 @@ where
         tokio::time::sleep(Duration::from_millis(jitter)).await;
     }
     Err(DbError::Conflict.into())
-}
-
-async fn begin_serializable(pool: &AnyPool) -> Result<sqlx::Transaction<'static, Any>, sqlx::Error> {
-    let mut tx = pool.begin().await?;
-    sqlx::query("set transaction isolation level serializable").execute(&mut *tx).await?;
-    Ok(tx)
 }
 
 /// One connection outside of a pool: a pool would try a damaged file again and again, and then speak of a timeout.
