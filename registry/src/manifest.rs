@@ -28,8 +28,9 @@ use platform::events::{self, NewEvent};
 use platform::exchange::{self, Pusher};
 use platform::failpoint;
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use validate::{Kind, Manifest};
+use validate::{Kind, Manifest, Reference as Edge};
 
 /// `Docker-Content-Digest`
 pub const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
@@ -249,9 +250,23 @@ impl Needed {
 
 /// Looks at the references of a push. The subject need not exist (PUSH-MAN-5).
 async fn needed(tx: &mut Tx, repository_id: i64, push: &Push) -> Result<Needed, DbError> {
+    let required: Vec<&Edge> = push.manifest.references.iter().filter(|reference| reference.required).collect();
+    if push.unsupported.is_empty() && required.iter().all(|reference| reference.kind == Kind::Blob) {
+        let digests: BTreeSet<&str> = required.iter().map(|reference| reference.digest.as_str()).collect();
+        let digests: Vec<&str> = digests.into_iter().collect();
+        let (linked, unused) = blobs::links_among(tx, repository_id, &digests).await?;
+        if linked == digests.len() {
+            return Ok(Needed { unused_blobs: unused > 0, ..Needed::default() });
+        }
+    }
+    needed_one_by_one(tx, repository_id, push, &required).await
+}
+
+/// The same, for what names manifests, and to say what is missing.
+async fn needed_one_by_one(tx: &mut Tx, repository_id: i64, push: &Push, required: &[&Edge]) -> Result<Needed, DbError> {
     let missing = push.unsupported.iter().take(MISSING_NAMED_MAX).cloned().collect();
     let mut needed = Needed { missing, ..Needed::default() };
-    for reference in push.manifest.references.iter().filter(|reference| reference.required) {
+    for reference in required {
         if needed.missing.len() >= MISSING_NAMED_MAX {
             break;
         }

@@ -7,12 +7,17 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use sqlx::AnyPool;
 use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 /// Writes folded into one commit at most.
 const BATCH_MAX: usize = 64;
 /// Writes that may wait; further callers wait for room.
 const QUEUE_MAX: usize = 1024;
+/// Longest wait for a batch to fill, in milliseconds, and the shortest commit after which that is worth it.
+const GATHER_MS_MAX: u64 = 1;
+const COMMIT_MS_SLOW: u64 = 2;
 
 pub(super) struct Writer {
     queue: mpsc::Sender<Box<dyn Job>>,
@@ -95,11 +100,16 @@ impl Writer {
 
 async fn run(pool: AnyPool, mut waiting: mpsc::Receiver<Box<dyn Job>>, commits: watch::Sender<u64>) {
     let mut batch = Vec::with_capacity(BATCH_MAX);
+    let mut expected = 1;
     while waiting.recv_many(&mut batch, BATCH_MAX).await > 0 {
+        gather(&mut waiting, &mut batch, expected).await;
+        let began = Instant::now();
         let failed = commit_batch(&pool, &mut batch).await.err();
         if let Some(error) = &failed {
             tracing::error!(%error, writes = batch.len(), "commit failed");
         }
+        // On a disk that is quick there is nothing to gain by waiting.
+        expected = if began.elapsed() < Duration::from_millis(COMMIT_MS_SLOW) { 1 } else { batch.len() + waiting.len() };
         for job in batch.drain(..) {
             job.finish(failed.clone());
         }
@@ -107,9 +117,17 @@ async fn run(pool: AnyPool, mut waiting: mpsc::Receiver<Box<dyn Job>>, commits: 
     }
 }
 
+/// Waits a moment for those whose writes were in the last commit, and come again now that it is answered: without it the one half of
+/// them would always wait for the commit of the other.
+async fn gather(waiting: &mut mpsc::Receiver<Box<dyn Job>>, batch: &mut Vec<Box<dyn Job>>, expected: usize) {
+    let expected = expected.min(BATCH_MAX);
+    let coming = async { while batch.len() < expected && waiting.recv_many(batch, BATCH_MAX - batch.len()).await > 0 {} };
+    // Cancel-safe per docs of `recv_many`.
+    let _ = tokio::time::timeout(Duration::from_millis(GATHER_MS_MAX), coming).await;
+}
+
 async fn commit_batch(pool: &AnyPool, batch: &mut [Box<dyn Job>]) -> Result<(), DbError> {
     let mut tx = pool.acquire().await?;
-    sqlx::query("begin immediate").execute(&mut *tx).await?;
     let done = run_batch(&mut tx, batch).await;
     if done.is_err() {
         // Leave the connection usable for the next batch, whatever SQLite did by itself.
@@ -118,23 +136,24 @@ async fn commit_batch(pool: &AnyPool, batch: &mut [Box<dyn Job>]) -> Result<(), 
     done
 }
 
+/// Between two closures stands one text of several statements: each text is a turn of two threads.
 async fn run_batch(tx: &mut Tx, batch: &mut [Box<dyn Job>]) -> Result<(), DbError> {
     let alone = batch.len() == 1;
     let mut any_kept = false;
+    let mut before = if alone { "begin immediate" } else { "begin immediate; savepoint write" };
+    let mut keep = false;
     for job in batch.iter_mut() {
-        if !alone {
-            sqlx::query("savepoint write").execute(&mut *tx).await?;
-        }
-        let keep = job.run(tx).await;
+        sqlx::query(before).execute(&mut *tx).await?;
+        keep = job.run(tx).await;
         any_kept |= keep;
-        if !alone {
-            if !keep {
-                sqlx::query("rollback to write").execute(&mut *tx).await?;
-            }
-            sqlx::query("release write").execute(&mut *tx).await?;
-        }
+        before = if keep { "release write; savepoint write" } else { "rollback to write; release write; savepoint write" };
     }
-    let end = if any_kept { "commit" } else { "rollback" };
+    let end = match (alone, keep, any_kept) {
+        (_, _, false) => "rollback",
+        (true, ..) => "commit",
+        (false, true, _) => "release write; commit",
+        (false, false, _) => "rollback to write; release write; commit",
+    };
     sqlx::query(end).execute(tx).await?;
     Ok(())
 }

@@ -75,6 +75,31 @@ pub async fn link_of(tx: &mut Tx, repository_id: i64, digest: &str) -> Result<Op
     Ok(Some(unused_since.map_or(Link::Used, |_| Link::Unused)))
 }
 
+/// Digests that one statement asks for.
+const ASKED: usize = 8;
+
+/// Of `digests`, each named once: how many the repository links, and how many of those no manifest names. Answered by numbers alone,
+/// since every row of an answer costs.
+pub async fn links_among(tx: &mut Tx, repository_id: i64, digests: &[&str]) -> Result<(usize, usize), DbError> {
+    let (mut linked, mut unused) = (0, 0);
+    for asked in digests.chunks(ASKED) {
+        let mut query = sqlx::query(
+            "select count(*) as linked, count(unused_since) as unused from repository_blobs \
+             where repository_id = $1 and digest in ($2, $3, $4, $5, $6, $7, $8, $9)",
+        )
+        .bind(repository_id);
+        for at in 0..ASKED {
+            // One text for all numbers of digests: what is over asks for the last one again.
+            query = query.bind(asked.get(at).or(asked.last()).map(|digest| (*digest).to_owned()));
+        }
+        let row = query.fetch_one(&mut *tx).await?;
+        linked += row.try_get::<i64, _>("linked")?;
+        unused += row.try_get::<i64, _>("unused")?;
+    }
+    let number = |count: i64| usize::try_from(count).map_err(|_| bad("repository_blobs", "digest", &count.to_string()));
+    Ok((number(linked)?, number(unused)?))
+}
+
 /// Records that the bytes of `digest` are at `key`, unless they are somewhere already. Returns where they are.
 pub async fn insert(tx: &mut Tx, now: Timestamp, digest: &Digest, size: u64, key: &StorageKey) -> Result<StorageKey, DbError> {
     let row = sqlx::query(

@@ -120,15 +120,28 @@ pub async fn insert(tx: &mut Tx, now: Timestamp, repository_id: i64, manifest: &
     .bind((named == Named::ByDigest).then(|| now.as_micros()))
     .execute(&mut *tx)
     .await?;
-    for edge in &manifest.references {
-        sqlx::query("insert into manifest_references (repository_id, digest, child, kind) values ($1, $2, $3, $4) on conflict do nothing")
-            .bind(repository_id)
-            .bind(manifest.digest.to_string())
-            .bind(edge.digest.to_string())
-            .bind(edge.kind.as_str())
-            .execute(&mut *tx)
-            .await?;
+    for edges in manifest.references.chunks(EDGES) {
+        insert_edges(tx, repository_id, &manifest.digest, edges).await?;
     }
+    Ok(())
+}
+
+/// Edges that one statement writes.
+const EDGES: usize = 4;
+
+/// At most [`EDGES`]. One text for all numbers of them: what is over writes the last one again, which does nothing.
+async fn insert_edges(tx: &mut Tx, repository_id: i64, digest: &Digest, edges: &[Edge]) -> Result<(), DbError> {
+    let mut query = sqlx::query(
+        "insert into manifest_references (repository_id, digest, child, kind) \
+         values ($1, $2, $3, $4), ($1, $2, $5, $6), ($1, $2, $7, $8), ($1, $2, $9, $10) on conflict do nothing",
+    )
+    .bind(repository_id)
+    .bind(digest.to_string());
+    for at in 0..EDGES {
+        let edge = edges.get(at).or(edges.last());
+        query = query.bind(edge.map(|edge| edge.digest.to_string())).bind(edge.map(|edge| edge.kind.as_str()));
+    }
+    query.execute(tx).await?;
     Ok(())
 }
 
