@@ -30,6 +30,9 @@ pub struct Context {
     pub orders_wake: OrdersWake,
     /// What is known of the connected agents; memory only.
     pub agents: crate::agents::Agents,
+    /// The instances as RunTask sees them. Held by the one call that places tasks now: two that choose from one picture would choose
+    /// the same instances, and one of them in vain.
+    pub placing: tokio::sync::Mutex<crate::rollout::fleet::Fleet>,
     /// Where streams of events listen.
     pub live: crate::live::Live,
     pub metrics: crate::metrics::Metrics,
@@ -55,6 +58,7 @@ impl Context {
             intake_wake: Wake::default(),
             orders_wake: OrdersWake::default(),
             agents: crate::agents::Agents::default(),
+            placing: tokio::sync::Mutex::default(),
             live: crate::live::Live::default(),
             metrics: crate::metrics::Metrics::default(),
         }

@@ -8,7 +8,6 @@ pub mod apply;
 pub mod backoff;
 pub mod brake;
 pub mod breaker;
-mod candidates;
 pub mod census;
 mod cleanup;
 pub mod failures;

@@ -1,4 +1,5 @@
-//! The instances as placement sees them, kept in memory by the planner: what it costs to look follows what changed, not the fleet.
+//! The instances as placement sees them, kept in memory by the planner, and by RunTask: what it costs to look follows what changed,
+//! not the fleet.
 //!
 //! Every transaction that changes an instance, or what tasks hold there, leaves a number in `changes`; a refresh reads the instances
 //! with numbers that were not seen yet. So the picture is as new as the refresh, on SQLite and on PostgreSQL alike. It saves work and
@@ -26,7 +27,8 @@ pub struct Fleet {
 struct Host {
     instance: Arc<Instance>,
     held: Arc<Resources>,
-    tasks: usize,
+    /// Group of each task there that is to run.
+    running: Vec<String>,
 }
 
 impl Fleet {
@@ -51,7 +53,7 @@ impl Fleet {
             Some(instance) => {
                 let held = store::held::on_instance(tx, id).await?;
                 let of_cluster = self.clusters.entry(instance.cluster.clone()).or_default();
-                let host = Host { instance: Arc::new(instance), held: Arc::new(held.resources), tasks: held.running.len() };
+                let host = Host { instance: Arc::new(instance), held: Arc::new(held.resources), running: held.running };
                 of_cluster.insert(id.clone(), host);
             }
             // An instance never changes its cluster, and its end is rare.
@@ -62,13 +64,14 @@ impl Fleet {
         Ok(())
     }
 
-    /// The instances of `cluster` by id; `of_group` counts the running tasks there that strategies spread.
-    pub fn candidates(&self, cluster: &ClusterName, of_group: impl Fn(&InstanceId) -> usize) -> Vec<Candidate> {
+    /// The instances of `cluster` by id; `of_group` counts the running tasks there that strategies spread, of which it is given the
+    /// groups.
+    pub fn candidates(&self, cluster: &ClusterName, of_group: impl Fn(&InstanceId, &[String]) -> usize) -> Vec<Candidate> {
         let candidate = |(id, host): (&InstanceId, &Host)| Candidate {
             instance: host.instance.clone(),
             held: host.held.clone(),
-            tasks: host.tasks,
-            of_group: of_group(id),
+            tasks: host.running.len(),
+            of_group: of_group(id, &host.running),
         };
         self.clusters.get(cluster).into_iter().flatten().map(candidate).collect()
     }

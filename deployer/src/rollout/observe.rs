@@ -66,7 +66,7 @@ pub async fn observe(
     if wants_instances(&observed, now) {
         memory.fleet.refresh(tx).await?;
         let of_primary = running_by_instance(&observed.tasks, &primary);
-        let count = |instance: &InstanceId| of_primary.get(instance).copied().unwrap_or(0);
+        let count = |instance: &InstanceId, _: &[String]| of_primary.get(instance).copied().unwrap_or(0);
         observed.instances = memory.fleet.candidates(&observed.service.cluster, count);
     }
     Ok(observed)

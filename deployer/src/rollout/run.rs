@@ -1,7 +1,8 @@
-//! RunTask: places tasks now, in the caller's transaction.
+//! RunTask: places tasks now. Where they go is chosen from the picture of the fleet; the transaction that writes them claims the
+//! instances as they were seen, and does nothing when one of them has changed since.
 
 use super::apply::pending_container;
-use super::candidates;
+use super::fleet::Fleet;
 use crate::context::Context;
 use crate::placement::{self, Explanation, Request};
 use crate::store::task_definitions::Registered;
@@ -12,7 +13,7 @@ use model::ids::{ClusterName, InstanceId, TaskId};
 use model::instance::Resources;
 use model::service::{PlacementConstraint, PlacementStrategy};
 use model::task::{ContainerOverride, DesiredStatus, HealthStatus, ResolvedImage, Task, TaskStatus};
-use platform::db::{DbError, Tx};
+use platform::db::{DbError, Tx, WriteError};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What RunTask was asked for, checked and resolved.
@@ -47,10 +48,37 @@ pub struct RunFailure {
     pub detail: Option<String>,
 }
 
-/// Places `request.count` tasks, each with its row and its reservation in `tx`.
-pub async fn start_tasks(context: &Context, tx: &mut Tx, request: &RunRequest, now: Timestamp) -> Result<Started, DbError> {
+/// Where the tasks of a request go.
+#[derive(Debug, Clone)]
+pub struct Placement {
+    need: Resources,
+    instances: Vec<InstanceId>,
+    /// Versions of those instances when they were looked at.
+    seen: BTreeMap<InstanceId, i64>,
+    failures: Vec<RunFailure>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// An instance is not as it was when the tasks were placed: place them again.
+    #[error("an instance has changed since tasks were placed on it")]
+    Outdated,
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+impl WriteError for RunError {
+    fn is_conflict(&self) -> bool {
+        matches!(self, Self::Db(error) if error.is_conflict())
+    }
+}
+
+/// Chooses instances for `request.count` tasks, as the fleet is in `tx`.
+pub async fn place(context: &Context, tx: &mut Tx, fleet: &mut Fleet, request: &RunRequest) -> Result<Placement, DbError> {
+    fleet.refresh(tx).await?;
+    let of_group = |_: &InstanceId, running: &[String]| running.iter().filter(|group| **group == request.group).count();
+    let candidates = fleet.candidates(&request.cluster, of_group);
     let need = placement::need(&request.definition.definition, &request.overrides);
-    let candidates = candidates::read(tx, &request.cluster, &request.group).await?;
     let wanted = Request {
         need: &need,
         strategies: &request.placement_strategy,
@@ -58,19 +86,26 @@ pub async fn start_tasks(context: &Context, tx: &mut Tx, request: &RunRequest, n
         random: platform::random::bits64(),
     };
     let choice = placement::choose(&wanted, &candidates, request.count);
-    let mut started = Started::default();
-    if let Some(explanation) = choice.refused {
-        started.failures = vec![failure(context, request, &explanation); request.count - choice.instances.len()];
-    }
+    let failures = match choice.refused {
+        Some(explanation) => vec![failure(context, request, &explanation); request.count - choice.instances.len()],
+        None => Vec::new(),
+    };
     let chosen: BTreeSet<&InstanceId> = choice.instances.iter().collect();
-    for candidate in candidates.iter().filter(|candidate| chosen.contains(&candidate.instance.id)) {
-        if !store::instances::claim(tx, &candidate.instance.id, candidate.instance.version).await? {
-            // Read in this very transaction, so only a write beside it can have come between: run it again.
-            return Err(DbError::Conflict);
+    let seen = candidates.iter().map(|candidate| &candidate.instance).filter(|instance| chosen.contains(&instance.id));
+    let seen = seen.map(|instance| (instance.id.clone(), instance.version)).collect();
+    Ok(Placement { need, instances: choice.instances, seen, failures })
+}
+
+/// Writes the tasks, each with its row and its reservation, if the instances are as they were.
+pub async fn start(tx: &mut Tx, request: &RunRequest, placement: &Placement, now: Timestamp) -> Result<Started, RunError> {
+    for (instance, version) in &placement.seen {
+        if !store::instances::claim(tx, instance, *version).await? {
+            return Err(RunError::Outdated);
         }
     }
-    for instance in choice.instances {
-        let task = new_task(request, need.clone(), instance, now);
+    let mut started = Started { tasks: Vec::new(), failures: placement.failures.clone() };
+    for instance in &placement.instances {
+        let task = new_task(request, placement.need.clone(), instance.clone(), now);
         store::tasks::insert(tx, &task).await?;
         pins::task(tx, now, &task.id, &task.images).await?;
         started.tasks.push(task);

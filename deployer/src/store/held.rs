@@ -1,13 +1,12 @@
 //! What the rows of `tasks` hold of the instances: everything that is not observed STOPPED, whatever is desired of it.
 
 use super::{json, parsed};
-use model::ids::{ClusterName, InstanceId};
+use model::ids::InstanceId;
 use model::instance::Resources;
 use model::task::DesiredStatus;
 use platform::db::{DbError, Tx};
 use sqlx::Row;
 use sqlx::any::AnyRow;
-use std::collections::BTreeMap;
 
 const TABLE: &str = "tasks";
 
@@ -17,22 +16,6 @@ pub struct Held {
     pub resources: Resources,
     /// Group of each task there that is to run.
     pub running: Vec<String>,
-}
-
-/// On every instance of the cluster.
-pub async fn in_cluster(tx: &mut Tx, cluster: &ClusterName) -> Result<BTreeMap<InstanceId, Held>, DbError> {
-    let rows = sqlx::query(
-        "select instance_id, task_group, reserved, desired_status from tasks \
-         where cluster = $1 and settled = 0 and instance_id is not null",
-    )
-    .bind(cluster.to_string())
-    .fetch_all(tx)
-    .await?;
-    let mut all: BTreeMap<InstanceId, Held> = BTreeMap::new();
-    for row in &rows {
-        all.entry(parsed(row, TABLE, "instance_id", |text| text.parse().ok())?).or_default().add(row)?;
-    }
-    Ok(all)
 }
 
 /// On one instance.

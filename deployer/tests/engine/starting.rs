@@ -3,18 +3,19 @@
 use crate::agent::FakeAgent;
 use crate::world::{World, images};
 use deployer::rollout::apply::{Applied, apply};
+use deployer::rollout::fleet::Fleet;
 use deployer::rollout::observe::observe;
 use deployer::rollout::pass::Memory;
 use deployer::rollout::plan::plan;
-use deployer::rollout::run::{RunRequest, Started, start_tasks};
+use deployer::rollout::run::{Placement, RunError, RunRequest, Started, place, start};
 use deployer::store;
 use model::ids::{ClusterName, TaskDefinitionId};
 use platform::db::testing::on_each_database;
 use serde_json::json;
 
-async fn run(world: &World, id: &TaskDefinitionId, count: usize) -> Started {
+async fn request(world: &World, id: &TaskDefinitionId, count: usize) -> RunRequest {
     let definition = store::task_definitions::get(&mut world.context.db.read().await.unwrap(), id).await.unwrap().unwrap();
-    let request = RunRequest {
+    RunRequest {
         cluster: ClusterName::default_cluster(),
         definition,
         images: images('a'),
@@ -27,13 +28,43 @@ async fn run(world: &World, id: &TaskDefinitionId, count: usize) -> Started {
         principal: "user:admin".parse().unwrap(),
         client_token: None,
         tags: vec![],
-    };
-    let (context, now) = (world.context.clone(), world.now());
+    }
+}
+
+async fn placed(world: &World, fleet: &mut Fleet, request: &RunRequest) -> Placement {
+    place(&world.context, &mut world.context.db.read().await.unwrap(), fleet, request).await.unwrap()
+}
+
+async fn write(world: &World, request: &RunRequest, placement: Placement) -> Result<Started, RunError> {
+    let (request, now) = (request.clone(), world.now());
     let written = world.context.db.write(move |tx| {
-        let (context, request) = (context.clone(), request.clone());
-        Box::pin(async move { start_tasks(&context, tx, &request, now).await })
+        let (request, placement) = (request.clone(), placement.clone());
+        Box::pin(async move { start(tx, &request, &placement, now).await })
     });
-    written.await.unwrap()
+    written.await
+}
+
+async fn run(world: &World, id: &TaskDefinitionId, count: usize) -> Started {
+    let request = request(world, id, count).await;
+    let placement = placed(world, &mut Fleet::default(), &request).await;
+    write(world, &request, placement).await.unwrap()
+}
+
+#[tokio::test]
+async fn of_two_calls_that_saw_one_picture_only_one_is_written_and_the_other_finds_what_is_left() {
+    on_each_database(|db| async move {
+        let world = World::new(db).await;
+        let large = world.definition(1, json!({"memory": 600})).await;
+        let _agent = FakeAgent::start(&world, "a").await;
+        let (request, mut fleet) = (request(&world, &large, 1).await, Fleet::default());
+        let (first, second) = (placed(&world, &mut fleet, &request).await, placed(&world, &mut fleet, &request).await);
+        assert_eq!(write(&world, &request, first).await.unwrap().tasks.len(), 1);
+        assert!(matches!(write(&world, &request, second).await, Err(RunError::Outdated)));
+        let again = placed(&world, &mut fleet, &request).await;
+        let left = write(&world, &request, again).await.unwrap();
+        assert_eq!((left.tasks.len(), left.failures[0].reason.as_str()), (0, "RESOURCE:MEMORY"));
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -7,14 +7,14 @@ use crate::error::{Code, EcsError};
 use crate::operations::call::Call;
 use crate::operations::services::{require_cluster, settings};
 use crate::operations::{images, placement, references, tags, task_definitions};
-use crate::rollout::run::{RunFailure, RunRequest, Started, start_tasks};
+use crate::rollout::run::{self as tasks, Placement, RunError, RunFailure, RunRequest, Started};
 use crate::store;
 use api::aws::{self, Failure, RunTaskRequest, RunTaskResponse};
 use model::Timestamp;
 use model::access::{Resource, Role};
 use model::task::{ContainerOverride, Task};
 use model::task_definition::{KeyValue, TaskDefinition};
-use platform::db::Tx;
+use platform::db::{DbError, Tx, WriteError};
 use platform::events::{self, NewEvent};
 use std::collections::BTreeSet;
 
@@ -47,6 +47,8 @@ const COUNT_MAX: i64 = 10;
 const CLIENT_TOKEN_CHARS_MAX: usize = 64;
 const STARTED_BY_CHARS_MAX: usize = 128;
 const GROUP_CHARS_MAX: usize = 255;
+/// Times that tasks are placed before RunTask gives up: the planner, or another server, took the instances each time.
+const PLACEMENTS_MAX: usize = 10;
 /// Longest overrides, in bytes of JSON (ECS's limit).
 const OVERRIDES_BYTES_MAX: usize = 8192;
 
@@ -76,25 +78,64 @@ pub async fn run(call: &Call, request: RunTaskRequest) -> Result<RunTaskResponse
         images,
     };
     let event = call.event("task.run", &resource, format!("{} run {} times", run.definition.id, run.count));
-    let (context, now) = (call.context.clone(), call.now);
-    let response = call
-        .context
-        .db
-        .write(move |tx| {
-            let (context, run, event) = (context.clone(), run.clone(), event.clone());
-            Box::pin(async move { start(&context, tx, &run, event, now).await })
-        })
-        .await?;
+    let response = place_and_start(call, run, event).await?;
     call.context.orders_wake.wake();
     Ok(response)
 }
 
-async fn start(context: &Context, tx: &mut Tx, run: &RunRequest, event: NewEvent, now: Timestamp) -> Result<RunTaskResponse, EcsError> {
+/// Why a placement was not written.
+enum StartError {
+    Outdated,
+    Ecs(EcsError),
+}
+
+impl<E: Into<EcsError>> From<E> for StartError {
+    fn from(error: E) -> Self {
+        Self::Ecs(error.into())
+    }
+}
+
+impl WriteError for StartError {
+    fn is_conflict(&self) -> bool {
+        matches!(self, Self::Ecs(error) if error.is_conflict())
+    }
+}
+
+async fn place_and_start(call: &Call, run: RunRequest, event: NewEvent) -> Result<RunTaskResponse, EcsError> {
+    let mut fleet = call.context.placing.lock().await;
+    for _ in 0..PLACEMENTS_MAX {
+        let placement = tasks::place(&call.context, &mut *call.context.db.read().await?, &mut fleet, &run).await?;
+        let (context, run, event, now) = (call.context.clone(), run.clone(), event.clone(), call.now);
+        let written = call.context.db.write(move |tx| {
+            let (context, run, event, placement) = (context.clone(), run.clone(), event.clone(), placement.clone());
+            Box::pin(async move { start(&context, tx, &run, &placement, event, now).await })
+        });
+        match written.await {
+            Ok(response) => return Ok(response),
+            Err(StartError::Outdated) => {}
+            Err(StartError::Ecs(error)) => return Err(error),
+        }
+    }
+    Err(DbError::Conflict.into())
+}
+
+async fn start(
+    context: &Context,
+    tx: &mut Tx,
+    run: &RunRequest,
+    placement: &Placement,
+    event: NewEvent,
+    now: Timestamp,
+) -> Result<RunTaskResponse, StartError> {
     let started = if let Some(tasks) = repeated(tx, run).await? {
         Started { tasks, failures: Vec::new() }
     } else {
         events::append(tx, now, event).await?;
-        start_tasks(context, tx, run, now).await?
+        match tasks::start(tx, run, placement, now).await {
+            Ok(started) => started,
+            Err(RunError::Outdated) => return Err(StartError::Outdated),
+            Err(RunError::Db(error)) => return Err(error.into()),
+        }
     };
     let mut view = View::new(&context.partition);
     let mut response = RunTaskResponse::default();
