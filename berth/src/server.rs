@@ -150,6 +150,7 @@ async fn open_registry(
     registry.external_url.clone_from(&args.external_url);
     registry.tls = config.tls != PublicTls::Plain;
     registry.gc = config.gc;
+    registry.sparse = config.sparse;
     Registry::open(registry, db.clone(), clock.clone(), identity.clone()).await.map_err(failed("cannot open the registry"))
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 use testing::images::{Blob, CONFIG_TYPE, INDEX_TYPE, LAYER_TYPE, MANIFEST_TYPE};
 use testing::push::with_digest;
-use testing::{Answer, Client, Credentials, Server};
+use testing::{Answer, Client, Credentials, Server, ServerBuilder};
 
 /// Points the suite at a registry that runs already: its URL, and who asks, where it wants to know.
 pub const REGISTRY_VARIABLE: &str = "BERTH_TEST_REGISTRY";
@@ -34,7 +34,17 @@ pub struct Registry {
 }
 
 impl Registry {
+    /// One that refuses incomplete manifests, as the tests of the clauses about them want it.
     pub async fn start() -> Result<Self> {
+        Self::of(Server::builder().env("BERTH_SPARSE", "refuse")).await
+    }
+
+    /// One that nobody has set up any further.
+    pub async fn start_as_it_comes() -> Result<Self> {
+        Self::of(Server::builder()).await
+    }
+
+    async fn of(server: ServerBuilder) -> Result<Self> {
         if let Ok(url) = std::env::var(REGISTRY_VARIABLE) {
             let credentials = match (std::env::var(USER_VARIABLE), std::env::var(PASSWORD_VARIABLE)) {
                 (Ok(user), Ok(password)) => Credentials::Basic { user, password },
@@ -42,7 +52,7 @@ impl Registry {
             };
             return Ok(Self { server: None, client: Client::new(&url, credentials)? });
         }
-        let server = Server::start().await?;
+        let server = server.start().await?;
         Ok(Self { client: server.admin()?, server: Some(server) })
     }
 

@@ -142,9 +142,9 @@ async fn only_admins_of_a_repository_change_it_and_the_audit_says_who_did() -> R
     ensure!(bob.get(path).await?.expect(200)?.json()["used_bytes"].as_u64().is_some_and(|used| used > 3000));
     ensure!(change(bob.clone(), json!({"public": true})).await?.status == 403);
     server.grant("user:bob", "admin", "repository", "acme/web").await?;
-    change(bob.clone(), json!({"quota_bytes": 5_000_000, "sparse": "accept"})).await?.expect(200)?;
+    change(bob.clone(), json!({"quota_bytes": 5_000_000, "sparse": "refuse"})).await?.expect(200)?;
     let changed = change(bob.clone(), json!({"quota_bytes": null})).await?.expect(200)?.json();
-    ensure!(changed["settings"]["sparse"] == "accept" && changed["settings"]["quota_bytes"].is_null(), "{changed}");
+    ensure!(changed["settings"]["sparse"] == "refuse" && changed["settings"]["quota_bytes"].is_null(), "{changed}");
     for bad in [json!({"public": "yes"}), json!({"tag_exceptions": ["a/b"]}), json!({"quota": 1}), json!({"tag_overwrite": "all"})] {
         ensure!(change(bob.clone(), bad.clone()).await?.status == 400, "{bad}");
     }

@@ -40,8 +40,9 @@ pub struct RepositorySettings {
     /// Most bytes of blobs and manifests in it; none: no limit. A blob that other repositories have too counts in each.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quota_bytes: Option<u64>,
-    #[serde(skip_serializing_if = "is_default")]
-    pub sparse: Sparse,
+    /// None: as the server does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sparse: Option<Sparse>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -67,7 +68,8 @@ pub enum TagOverwrite {
 pub enum Sparse {
     #[default]
     Refuse,
-    /// It is stored: an index of many platforms of which some are here.
+    /// It is stored: an index of many platforms of which some are here. But what the garbage collector took is never taken for
+    /// something that is elsewhere.
     Accept,
 }
 
@@ -249,7 +251,7 @@ mod tests {
     #[test]
     fn settings_are_stored_as_what_differs_from_the_usual() {
         assert_eq!(serde_json::to_string(&RepositorySettings::default()).unwrap(), "{}");
-        let all = RepositorySettings { quota_bytes: Some(5), sparse: Sparse::Accept, ..settings(Nobody, &["dev-*"]) };
+        let all = RepositorySettings { quota_bytes: Some(5), sparse: Some(Sparse::Accept), ..settings(Nobody, &["dev-*"]) };
         let text = serde_json::to_string(&all).unwrap();
         assert_eq!(text, r#"{"tag_overwrite":"nobody","tag_exceptions":["dev-*"],"quota_bytes":5,"sparse":"accept"}"#);
         assert_eq!(serde_json::from_str::<RepositorySettings>(&text).unwrap(), all);

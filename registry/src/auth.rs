@@ -146,9 +146,9 @@ impl Access {
         self.verdict(role, &Resource::repository(repository.as_str())) == Verdict::Allowed
     }
 
-    /// What a read of `repository` may look at.
+    /// What a mount from `repository` may look at.
     pub fn sight(&self, repository: &RepositoryName) -> Sight {
-        if self.allows(Role::Pull, repository) { Sight::Granted } else { Sight::PublicOnly }
+        if self.holds(Role::Pull, repository) { Sight::Granted } else { Sight::PublicOnly }
     }
 
     /// Whether the caller holds `role` on `repository`, whatever a registry token was asked for: clients that push ask for `push` only.

@@ -174,6 +174,9 @@ pub fn is_fresh(asked: &HeaderMap, headers: &HeaderMap) -> bool {
 
 /// Links a blob of another repository here (PUSH-MOUNT-1, -2). False when it is not there or the caller may not pull it: the two
 /// look the same, take the same queries, and the client then uploads.
+///
+/// The grants say what may be mounted, not the scope of a registry token: a client that pushes asks for a token of the repository it
+/// pushes to, and of a mount without a source nobody could tell it another.
 pub async fn mount(
     ctx: &Arc<Context>,
     access: &Access,
@@ -186,7 +189,7 @@ pub async fn mount(
         linked.map(|_| source.clone())
     } else {
         let candidates = blobs::repositories_with(&mut *ctx.db.read().await?, digest, "", MOUNT_SOURCES_MAX).await?;
-        candidates.into_iter().find(|source| access.allows(Role::Pull, source))
+        candidates.into_iter().find(|source| access.holds(Role::Pull, source))
     };
     let Some(source) = source else { return Ok(false) };
     let sight = access.sight(&source);

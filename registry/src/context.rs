@@ -10,6 +10,7 @@ use crate::settings::Current;
 use crate::storage::Storage;
 use crate::upload::sessions::Sessions;
 use model::Clock;
+use model::repository::Sparse;
 use platform::db::Db;
 use platform::wake::Wake;
 use std::path::PathBuf;
@@ -31,6 +32,8 @@ pub struct RegistryConfig {
     /// Woken after each push that moved a tag.
     pub pushed: Wake,
     pub gc: GcConfig,
+    /// What becomes of incomplete manifests in repositories whose settings do not say.
+    pub sparse: Sparse,
 }
 
 /// When the garbage collector may take what nothing refers to.
@@ -66,6 +69,7 @@ impl RegistryConfig {
             blob_bytes_max: Self::BLOB_BYTES_MAX,
             pushed: Wake::default(),
             gc: GcConfig::default(),
+            sparse: Sparse::default(),
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::context::{Context, GcConfig};
 use crate::error::RegistryError;
 use crate::store::garbage::{self, Candidate};
 use crate::store::manifests::{self, Since};
-use crate::store::{blobs, removals};
+use crate::store::{blobs, collected, removals};
 use crate::{blob, manifest};
 use judge::{Kind, Verdict, judge};
 use model::Timestamp;
@@ -36,6 +36,8 @@ const PASSES_MAX: usize = 200;
 /// Shortest and longest time between two looks, in seconds.
 const PERIOD_SECS_MIN: u64 = 1;
 const PERIOD_SECS_MAX: u64 = 10 * 60;
+/// How long it is known what was taken out of a repository.
+const COLLECTED_KEPT: Duration = Duration::from_hours(7 * 24);
 
 /// What a pass, or several, took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -151,6 +153,7 @@ async fn settle(ctx: &Context, due: &[Candidate], cutoff: Timestamp, now: Timest
                     act(tx, &candidate, &verdict, since, now).await?;
                     settled.push((candidate, verdict));
                 }
+                collected::forget(tx, now.minus(COLLECTED_KEPT)).await?;
                 announce(tx, &settled, now).await?;
                 Ok::<_, RegistryError>(settled)
             })
@@ -164,8 +167,14 @@ async fn act(tx: &mut Tx, candidate: &Candidate, verdict: &Verdict, since: Since
         Verdict::Keep(_) => garbage::set_since(tx, candidate, None).await,
         Verdict::Pinned(_) => garbage::set_since(tx, candidate, Some(now)).await,
         Verdict::Remove => match (candidate.kind, &candidate.place) {
-            (Kind::Manifest, Some(place)) => manifests::delete(tx, since, place.id, &candidate.digest).await.map(drop),
-            (Kind::Link, Some(place)) => blobs::unlink(tx, candidate.since, place.id, &candidate.digest).await.map(drop),
+            (Kind::Manifest, Some(place)) => {
+                manifests::delete(tx, since, place.id, &candidate.digest).await?;
+                collected::insert(tx, now, place.id, &candidate.digest).await
+            }
+            (Kind::Link, Some(place)) => {
+                blobs::unlink(tx, candidate.since, place.id, &candidate.digest).await?;
+                collected::insert(tx, now, place.id, &candidate.digest).await
+            }
             _ => match blobs::delete(tx, &candidate.digest).await? {
                 Some(removal) => removals::insert(tx, now, &removal.key, removal.size).await,
                 None => Ok(()),

@@ -12,7 +12,7 @@ use crate::error::RegistryError;
 use crate::manifest::{self, Served};
 use crate::route::{self, Route, RouteError};
 use crate::store::Sight;
-use crate::{blob, query, repository};
+use crate::{blob, query, repository, upload};
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
@@ -85,6 +85,28 @@ pub fn respond_manifest(ctx: &Context, served: &Served, method: &Method, asked: 
 }
 
 async fn dispatch(ctx: &Arc<Context>, parts: Parts, body: Body) -> Result<Response, RegistryError> {
+    // Who waits for a word before sending is given it.
+    let waits = parts.headers.contains_key(header::EXPECT);
+    let (call, route, sight) = match admit(ctx, parts).await {
+        Ok(admitted) => admitted,
+        Err(error) => {
+            if !waits {
+                upload::drain(body).await;
+            }
+            return Err(error);
+        }
+    };
+    let denial = call.denial(&route);
+    let served = call.serve(route, sight, body).await;
+    if served.is_err() {
+        // A read that is not granted found nothing that everybody may see.
+        record(ctx, denial).await;
+    }
+    served
+}
+
+/// Who asks for what, and what they may look at; or why they may not.
+async fn admit(ctx: &Arc<Context>, parts: Parts) -> Result<(Call<'_>, Route, Sight), RegistryError> {
     let route = route::parse(parts.uri.path());
     let scope = match &route {
         Ok(route) => auth::scope_of_request(&parts.method, route),
@@ -96,26 +118,16 @@ async fn dispatch(ctx: &Arc<Context>, parts: Parts, body: Body) -> Result<Respon
         Err(AuthError::Missing) if is_public_read(ctx, &parts.method, &route).await? => ctx.gate.nobody(&parts).await?,
         Err(error) => return Err(ctx.gate.refusal(error, &parts.headers, scope.as_deref())),
     };
-    let route = match route {
-        Ok(route) => route,
-        // Somebody who may not pull learns nothing from how the rest of a path is refused that a missing repository would not say.
-        Err(error) => return Err(RegistryError::from_route(error, &parts.method)),
-    };
+    // Somebody who may not pull learns nothing from how the rest of a path is refused that a missing repository would not say.
+    let route = route.map_err(|error| RegistryError::from_route(error, &parts.method))?;
     let call = Call { ctx, access, parts };
-    let sight = match call.authorise(&route) {
-        Ok(sight) => sight,
+    match call.authorise(&route) {
+        Ok(sight) => Ok((call, route, sight)),
         Err(error) => {
             record(ctx, call.denial(&route)).await;
-            return Err(error);
+            Err(error)
         }
-    };
-    let denial = call.denial(&route);
-    let served = call.serve(route, sight, body).await;
-    if served.is_err() {
-        // A read that is not granted found nothing that everybody may see.
-        record(ctx, denial).await;
     }
-    served
 }
 
 async fn record(ctx: &Context, record: Option<Record>) {

@@ -15,7 +15,7 @@ use crate::settings;
 use crate::store::blobs::Link;
 use crate::store::manifests::{Named, NewManifest, Since, Stored};
 use crate::store::repositories::Standing;
-use crate::store::{Sight, blobs, manifests, repositories, tags};
+use crate::store::{Sight, blobs, collected, manifests, repositories, tags};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use identity::audit::Content;
@@ -154,12 +154,12 @@ pub fn check(
 pub async fn put(ctx: &Arc<Context>, push: Push) -> Result<(), RegistryError> {
     let ctx = ctx.clone();
     let task = tokio::spawn(async move {
-        let now = ctx.clock.now();
+        let (now, usual) = (ctx.clock.now(), ctx.config.sparse);
         let writing = push.clone();
         ctx.db
             .write(move |tx| {
                 let push = writing.clone();
-                Box::pin(async move { store(tx, now, &push).await })
+                Box::pin(async move { store(tx, now, &push, usual).await })
             })
             .await?;
         failpoint::hit("manifest-committed");
@@ -176,12 +176,9 @@ pub async fn put(ctx: &Arc<Context>, push: Push) -> Result<(), RegistryError> {
     task.await.map_err(|_| RegistryError::Internal("a manifest push did not end".into()))?
 }
 
-async fn store(tx: &mut Tx, now: Timestamp, push: &Push) -> Result<(), RegistryError> {
+async fn store(tx: &mut Tx, now: Timestamp, push: &Push, usual: Sparse) -> Result<(), RegistryError> {
     let repository = repositories::ensure(tx, now, &push.repository, &push.pusher.principal).await?;
-    let needed = match repository.settings.sparse {
-        Sparse::Refuse => needed(tx, repository.id, push).await?,
-        Sparse::Accept => Needed { missing: Vec::new(), unused_blobs: true, manifests: true },
-    };
+    let needed = needed(tx, repository.id, push, repository.settings.sparse.unwrap_or(usual)).await?;
     if !needed.missing.is_empty() {
         return Err(RegistryError::ReferencesMissing(needed.missing));
     }
@@ -225,12 +222,12 @@ fn may_set(repository: &Standing, push: &Push, tag: &Tag, standing: Option<&Dige
     })
 }
 
-/// How what a push needs stands in its repository. Where incomplete manifests are taken nothing is missing, and anything may stand.
+/// How what a push needs stands in its repository.
 #[derive(Debug, Default)]
 struct Needed {
-    /// What is not there, as much as an answer names.
+    /// What is not there and has to be, as much as an answer names.
     missing: Vec<String>,
-    /// Whether the garbage collector has an eye on any of the blobs, and of the manifests.
+    /// Whether the garbage collector has an eye on any of the blobs, and of the manifests; of an incomplete manifest: whether it may.
     unused_blobs: bool,
     manifests: bool,
 }
@@ -249,7 +246,7 @@ impl Needed {
 }
 
 /// Looks at the references of a push. The subject need not exist (PUSH-MAN-5).
-async fn needed(tx: &mut Tx, repository_id: i64, push: &Push) -> Result<Needed, DbError> {
+async fn needed(tx: &mut Tx, repository_id: i64, push: &Push, sparse: Sparse) -> Result<Needed, DbError> {
     let required: Vec<&Edge> = push.manifest.references.iter().filter(|reference| reference.required).collect();
     if push.unsupported.is_empty() && required.iter().all(|reference| reference.kind == Kind::Blob) {
         let digests: BTreeSet<&str> = required.iter().map(|reference| reference.digest.as_str()).collect();
@@ -259,7 +256,25 @@ async fn needed(tx: &mut Tx, repository_id: i64, push: &Push) -> Result<Needed, 
             return Ok(Needed { unused_blobs: unused > 0, ..Needed::default() });
         }
     }
-    needed_one_by_one(tx, repository_id, push, &required).await
+    match sparse {
+        Sparse::Refuse => needed_one_by_one(tx, repository_id, push, &required).await,
+        Sparse::Accept => Ok(Needed { missing: counted_on(tx, repository_id, &required).await?, unused_blobs: true, manifests: true }),
+    }
+}
+
+/// What the garbage collector took and nobody brought back: who pushes a manifest over it had been told that it was there.
+async fn counted_on(tx: &mut Tx, repository_id: i64, required: &[&Edge]) -> Result<Vec<String>, DbError> {
+    let digests: Vec<&str> = required.iter().map(|reference| reference.digest.as_str()).collect();
+    let mut missing = Vec::new();
+    for digest in collected::among(tx, repository_id, &digests).await? {
+        if missing.len() >= MISSING_NAMED_MAX {
+            break;
+        }
+        if blobs::link_of(tx, repository_id, &digest).await?.is_none() && !manifests::exists(tx, repository_id, &digest).await? {
+            missing.push(digest);
+        }
+    }
+    Ok(missing)
 }
 
 /// The same, for what names manifests, and to say what is missing.

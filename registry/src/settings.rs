@@ -150,9 +150,7 @@ impl Change {
         if let Some(quota_bytes) = self.quota_bytes {
             settings.quota_bytes = quota_bytes;
         }
-        if let Some(sparse) = self.sparse {
-            settings.sparse = sparse;
-        }
+        settings.sparse = self.sparse.or(settings.sparse);
         if let Some(wanted) = self.public {
             *public = wanted;
         }
@@ -166,7 +164,7 @@ fn said(repository: &Repository) -> String {
     let except = if exceptions.is_empty() { String::new() } else { format!(" except {}", exceptions.join(" ")) };
     let quota = settings.quota_bytes.map_or_else(|| "none".to_owned(), |bytes| format!("{bytes} bytes"));
     let pulled_by = if repository.public { "everybody" } else { "grants" };
-    let (tags, sparse) = (settings.tag_overwrite.as_str(), settings.sparse.as_str());
+    let (tags, sparse) = (settings.tag_overwrite.as_str(), settings.sparse.map_or("as the server does", Sparse::as_str));
     format!("tags are moved by {tags}{except}, quota {quota}, incomplete manifests {sparse}, pulled by {pulled_by}")
 }
 
@@ -179,10 +177,10 @@ mod tests {
         let mut settings = RepositorySettings { quota_bytes: Some(5), ..RepositorySettings::default() };
         let mut public = true;
         Change { sparse: Some(Sparse::Accept), ..Change::default() }.apply(&mut settings, &mut public);
-        assert_eq!((settings.quota_bytes, settings.sparse, public), (Some(5), Sparse::Accept, true));
+        assert_eq!((settings.quota_bytes, settings.sparse, public), (Some(5), Some(Sparse::Accept), true));
         let change = Change { quota_bytes: Some(None), public: Some(false), ..Change::default() };
         change.apply(&mut settings, &mut public);
-        assert_eq!((settings.quota_bytes, settings.sparse, public), (None, Sparse::Accept, false));
+        assert_eq!((settings.quota_bytes, settings.sparse, public), (None, Some(Sparse::Accept), false));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! commits; rows become domain values here, and a row that cannot is an inconsistency, not a panic.
 
 pub mod blobs;
+pub mod collected;
 pub mod garbage;
 pub mod manifests;
 pub mod removals;

@@ -97,6 +97,11 @@ pub async fn receive_all(body: Body, bytes_max: usize) -> Result<Vec<u8>, Regist
     receive::all(body, bytes_max).await
 }
 
+/// Reads on for a while after a refusal, for a client that sends first and listens then.
+pub async fn drain(body: Body) {
+    receive::drain(body).await;
+}
+
 /// Where the client goes on: the `Location` of a session.
 pub fn location(session: &Session) -> String {
     Route::Upload(session.stored.repository.clone(), session.stored.id.clone()).to_string()

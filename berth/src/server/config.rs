@@ -4,6 +4,7 @@ use super::addresses;
 use crate::failure::{Failure, Result};
 use clap::Args;
 use identity::audit::AuditConfig;
+use model::repository::{SettingsError, Sparse};
 use platform::db::DatabaseUrl;
 use registry::GcConfig;
 use std::net::{IpAddr, SocketAddr};
@@ -67,6 +68,9 @@ pub struct ServerArgs {
     /// Seconds a manifest stays that no tag and no index names; 0 keeps it for good
     #[arg(long, env = "BERTH_UNTAGGED_SECS", value_name = "SECS", default_value_t = GcConfig::UNTAGGED_SECS, value_parser = clap::value_parser!(u64).range(..=315_360_000))]
     pub untagged_secs: u64,
+    /// What becomes of manifests that name content which is not here, where a repository's settings do not say: accept or refuse
+    #[arg(long, env = "BERTH_SPARSE", value_name = "accept|refuse", default_value = "accept", value_parser = sparse)]
+    pub sparse: Sparse,
     /// Seconds to wait before tasks are replaced when most hosts of a cluster are lost at once; 0 never waits
     #[arg(long, env = "BERTH_BRAKE_SECS", value_name = "SECS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(..=86_400))]
     pub brake_secs: u64,
@@ -127,6 +131,7 @@ pub struct Config {
     pub principal_requests: Option<NonZeroU32>,
     pub address_requests: Option<NonZeroU32>,
     pub gc: GcConfig,
+    pub sparse: Sparse,
     pub trusted_proxies: Vec<IpAddr>,
 }
 
@@ -170,6 +175,7 @@ impl Config {
                 grace: Duration::from_secs(args.gc_grace_secs),
                 untagged: (args.untagged_secs > 0).then(|| Duration::from_secs(args.untagged_secs)),
             },
+            sparse: args.sparse,
             trusted_proxies: args.trusted_proxy.clone(),
         })
     }
@@ -189,6 +195,10 @@ impl Config {
     pub fn local_agent_url(&self) -> String {
         format!("https://{}", reachable(self.agent_listen))
     }
+}
+
+fn sparse(text: &str) -> std::result::Result<Sparse, SettingsError> {
+    text.parse()
 }
 
 fn audit(args: &ServerArgs) -> AuditConfig {

@@ -1,6 +1,7 @@
 //! The token protocol: challenge, token, scope; and what a caller without the right may learn.
 
 use anyhow::{Context, Result, ensure};
+use conformance::raw;
 use conformance::registry::{Registry, Repository, SmallImage, absent_digest, refused};
 use testing::{Answer, Client, Credentials};
 
@@ -90,6 +91,39 @@ async fn token_several_scopes_in_one_request_are_all_granted() -> Result<()> {
     ] {
         let bearer = with_token(&registry.client, &scope).await?;
         two.seen_by(&bearer).post(&format!("blobs/uploads/?mount={}&from={}", image.layer.digest, one.name)).await?.expect(201)?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn push_mount_1_2_a_token_for_the_target_is_enough_for_who_may_pull_the_source() -> Result<()> {
+    // What a client asks for that knows the first challenge only, as the official suite does.
+    let registry = Registry::start().await?;
+    let (source, target) = (registry.repository(), registry.repository());
+    let image = source.push_new("v1").await?;
+    let answer = target.seen_by(&registry.client.with(Credentials::Anonymous)).post("blobs/uploads/").await?;
+    let bearer = with_token(&registry.client, challenge(&answer, "scope").context("a scope")?).await?;
+    let narrow = target.seen_by(&bearer);
+    for (blob, from) in [(&image.layer, format!("&from={}", source.name)), (&image.config, String::new())] {
+        narrow.post(&format!("blobs/uploads/?mount={}{from}", blob.digest)).await?.expect(201)?;
+        ensure!(narrow.get(&format!("blobs/{}", blob.digest)).await?.expect(200)?.body == blob.bytes);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn token_who_sends_much_before_logging_in_is_told_how_to() -> Result<()> {
+    // A client that sends a manifest whole before it listens: closed upon in the middle of it, it would not see the challenge.
+    let registry = Registry::start().await?;
+    let anonymous = registry.client.with(Credentials::Anonymous);
+    let path = registry.repository().path("manifests/v1");
+    let body = vec![b'A'; 3_900_000];
+    let mut request = raw::head(&anonymous, "PUT", &path).into_bytes();
+    request.extend(b"Transfer-Encoding: chunked\r\n\r\n");
+    request.extend(raw::chunked(&body, body.len()));
+    for _ in 0..5 {
+        let (status, answer) = raw::exchange(&anonymous, &request).await?;
+        ensure!(status == 401 && answer.to_lowercase().contains("www-authenticate: bearer"), "{answer}");
     }
     Ok(())
 }

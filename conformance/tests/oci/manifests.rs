@@ -177,6 +177,24 @@ async fn push_man_4_an_index_over_a_missing_manifest_is_refused() -> Result<()> 
 }
 
 #[tokio::test]
+async fn push_man_4_incomplete_manifests_are_taken_where_nobody_says_otherwise() -> Result<()> {
+    let registry = Registry::start_as_it_comes().await?;
+    let repository = registry.repository();
+    let image = SmallImage::new();
+    repository.push_blob(&image.config).await?;
+    repository.put_manifest("v1", MANIFEST_TYPE, image.manifest.bytes.clone()).await?.expect(201)?;
+    let index = index_of(&[image.descriptor(), SmallImage::new().descriptor()]);
+    repository.put_manifest("all", INDEX_TYPE, index.bytes.clone()).await?.expect(201)?;
+    ensure!(repository.get("manifests/v1").await?.expect(200)?.body == image.manifest.bytes);
+    ensure!(repository.get("manifests/all").await?.expect(200)?.body == index.bytes);
+    ensure!(!repository.has_blob(&image.layer.digest).await?);
+    // What was missing may come later.
+    repository.push_blob(&image.layer).await?;
+    ensure!(repository.has_blob(&image.layer.digest).await?);
+    Ok(())
+}
+
+#[tokio::test]
 async fn push_man_5_a_subject_may_be_absent() -> Result<()> {
     let registry = Registry::start().await?;
     let repository = registry.repository();

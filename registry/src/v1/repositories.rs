@@ -1,6 +1,7 @@
 //! `/api/v1/repositories`: what they are, what they hold, their settings.
 
 use super::{Api, fault, require_admin};
+use crate::context::Context;
 use crate::repository::{self, Filter, Repository};
 use crate::settings::{self, Change};
 use api::v1::repositories::{self as wire, RepositoryChange, RepositoryDetail, Settings};
@@ -32,7 +33,7 @@ pub(super) async fn list(
     let found = repository::list(&ctx, &Filter::After(after), limit).await.map_err(fault)?;
     let next = found.last().filter(|_| found.len() == limit).map(|last| last.name.to_string());
     let seen = found.into_iter().filter(|repository| sees(&snapshot, &caller, repository));
-    Ok(Json(Page { items: seen.map(shown).collect(), next }))
+    Ok(Json(Page { items: seen.map(|repository| shown(&ctx, repository)).collect(), next }))
 }
 
 /// One repository, with what it holds.
@@ -50,7 +51,7 @@ pub(super) async fn get(
     let snapshot = ctx.gate.identity().snapshot().await?;
     let found = repository::detail(&ctx, &name).await.map_err(fault)?;
     let (repository, used_bytes) = found.filter(|(repository, _)| sees(&snapshot, &caller, repository)).ok_or_else(|| unknown(&name))?;
-    Ok(Json(RepositoryDetail { repository: shown(repository), used_bytes }))
+    Ok(Json(RepositoryDetail { repository: shown(&ctx, repository), used_bytes }))
 }
 
 /// Changes settings; what is absent stays. Takes `admin` on the repository. Acts on the next request.
@@ -68,7 +69,7 @@ pub(super) async fn change(
     let name = name(&text)?;
     require_admin(&ctx, &caller, &Resource::repository(name.as_str())).await?;
     let changed = settings::change(&ctx, &name, &caller, change_of(wish)?).await.map_err(fault)?;
-    changed.map(|repository| Json(shown(repository))).ok_or_else(|| unknown(&name))
+    changed.map(|repository| Json(shown(&ctx, repository))).ok_or_else(|| unknown(&name))
 }
 
 fn change_of(wish: RepositoryChange) -> Result<Change, ApiError> {
@@ -82,7 +83,7 @@ fn sees(snapshot: &Snapshot, caller: &Caller, repository: &Repository) -> bool {
     repository.public || decide(snapshot, caller, Role::Pull, &Resource::repository(repository.name.as_str())).allowed
 }
 
-fn shown(repository: Repository) -> wire::Repository {
+fn shown(ctx: &Context, repository: Repository) -> wire::Repository {
     let settings = repository.settings;
     wire::Repository {
         name: repository.name.to_string(),
@@ -92,7 +93,7 @@ fn shown(repository: Repository) -> wire::Repository {
             tag_overwrite: settings.tag_overwrite,
             tag_exceptions: settings.tag_exceptions.into_iter().map(String::from).collect(),
             quota_bytes: settings.quota_bytes,
-            sparse: settings.sparse,
+            sparse: settings.sparse.unwrap_or(ctx.config.sparse),
             public: repository.public,
         },
     }

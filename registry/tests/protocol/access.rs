@@ -1,6 +1,6 @@
 //! Who may do what, and what those who may not get to see.
 
-use crate::world::{Answer, IMAGE, on_each, sha256};
+use crate::world::{Answer, IMAGE, World, on_each, sha256};
 use http::{Method, StatusCode};
 use model::access::Role;
 use tower::ServiceExt as _;
@@ -52,21 +52,21 @@ async fn basic_works_on_every_request() {
     .await;
 }
 
+/// `Authorization` by a registry token of user `dev`, asked for with `scope`.
+async fn registry_token(world: &World, scope: &str) -> String {
+    let router = axum::Router::from(identity::router(world.identity.clone()));
+    let request = http::Request::get(format!("/token?service=berth&scope={scope}"));
+    let request = request.header("authorization", "Basic ZGV2OmxvbmcgZW5vdWdoIHBhc3N3b3Jk");
+    let answer = Answer::of(router.oneshot(request.body(axum::body::Body::empty()).unwrap()).await.unwrap()).await;
+    format!("Bearer {}", answer.json()["token"].as_str().unwrap())
+}
+
 #[tokio::test]
 async fn a_token_narrows_and_says_what_is_missing() {
     on_each(|world| async move {
         world.image("acme/web", "v1", b"layer").await;
         world.user("dev", Role::Push, "acme/*").await;
-        let token = |scope: &str| {
-            let path = format!("/token?service=berth&scope={scope}");
-            let router = axum::Router::from(identity::router(world.identity.clone()));
-            let request = http::Request::get(path).header("authorization", "Basic ZGV2OmxvbmcgZW5vdWdoIHBhc3N3b3Jk");
-            async move {
-                let answer = router.oneshot(request.body(axum::body::Body::empty()).unwrap()).await.unwrap();
-                let answer = Answer::of(answer).await;
-                format!("Bearer {}", answer.json()["token"].as_str().unwrap())
-            }
-        };
+        let token = |scope: &'static str| registry_token(&world, scope);
         let pull = token("repository:acme/web:pull").await;
         assert_eq!(world.get("/v2/acme/web/manifests/v1").by(&pull).send().await.status, StatusCode::OK);
         let answer = world.post("/v2/acme/web/blobs/uploads/").by(&pull).send().await;
@@ -79,6 +79,29 @@ async fn a_token_narrows_and_says_what_is_missing() {
         // Asked for more than there is: the token says less, and the grants decide.
         let delete = token("repository:acme/web:delete").await;
         world.delete("/v2/acme/web/manifests/v1").by(&delete).send().await.is(403, "DENIED");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_token_for_the_target_mounts_what_its_owner_may_pull() {
+    on_each(|world| async move {
+        // As clients do that ask for the scope which the first 401 named: it can name no source.
+        let (own, foreign) = (world.blob("acme/base", b"own").await, world.blob("secret/base", b"foreign").await);
+        world.user("dev", Role::Push, "acme/*").await;
+        let token = registry_token(&world, "repository:acme/web:pull,push").await;
+        let mount = |query: String| world.post(format!("/v2/acme/web/blobs/uploads/?mount={query}")).by(&token).send();
+        for query in [format!("{foreign}&from=secret/base"), foreign.clone()] {
+            assert_eq!(mount(query.clone()).await.status, StatusCode::ACCEPTED, "{query}");
+        }
+        for query in [format!("{own}&from=acme/base"), own.clone()] {
+            assert_eq!(mount(query.clone()).await.status, StatusCode::CREATED, "{query}");
+            assert_eq!(world.delete(format!("/v2/acme/web/blobs/{own}")).send().await.status, StatusCode::ACCEPTED);
+        }
+        // Reading the source, and pushing elsewhere, take a scope of their own.
+        assert_eq!(world.get(format!("/v2/acme/base/blobs/{own}")).by(&token).send().await.status, StatusCode::UNAUTHORIZED);
+        let elsewhere = world.post(format!("/v2/acme/api/blobs/uploads/?mount={own}&from=acme/base")).by(&token).send().await;
+        elsewhere.is(401, "UNAUTHORIZED");
     })
     .await;
 }

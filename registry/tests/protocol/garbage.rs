@@ -370,6 +370,38 @@ async fn what_comes_after_an_incomplete_manifest_stays_with_it() {
 }
 
 #[tokio::test]
+async fn what_was_collected_is_missing_also_where_incomplete_manifests_are_taken() {
+    on_each(|world| async move {
+        let layer = world.blob("a", b"layer").await;
+        world.change("a", SettingsChange { sparse: Some(Sparse::Accept), ..SettingsChange::default() }).await;
+        let image = image_of(&(sha256(b"elsewhere"), 9), &[(layer, 5)]).to_string();
+        let digest = sha256(image.as_bytes());
+        let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [descriptor(IMAGE, &digest, image.len())] }).to_string();
+        world.clock.advance(GRACE);
+        assert_eq!(collect(&world).await.links, 1);
+        // Its layer was here when it was pushed; its config never was.
+        let refused = world.manifest("a", &digest, IMAGE, &image).await;
+        refused.is(400, "MANIFEST_BLOB_UNKNOWN");
+        let said = String::from_utf8_lossy(&refused.body).into_owned();
+        assert!(said.contains(&sha256(b"layer")) && !said.contains(&sha256(b"elsewhere")), "{said}");
+        assert_eq!(world.manifest("b", "v1", IMAGE, &image).await.status, StatusCode::BAD_REQUEST, "another repository has its own policy");
+        world.blob("a", b"layer").await;
+        assert_eq!(world.manifest("a", &digest, IMAGE, &image).await.status, StatusCode::CREATED);
+        // A manifest goes the same way.
+        world.clock.advance(UNTAGGED);
+        assert_eq!(collect(&world).await.manifests, 1);
+        world.manifest("a", "all", INDEX, &index).await.is(400, "MANIFEST_BLOB_UNKNOWN");
+        // It is known for a week, as far as anything is collected later.
+        world.clock.advance(Duration::from_hours(24 * 8));
+        world.blob("a", b"another").await;
+        world.clock.advance(GRACE);
+        collect(&world).await;
+        assert_eq!(world.manifest("a", "all", INDEX, &index).await.status, StatusCode::CREATED);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_is_collected_makes_room_and_what_did_not_fit_leaves_nothing() {
     on_each(|world| async move {
         world.blob("a", b"first").await;
