@@ -75,7 +75,7 @@ impl Suite {
         self.push_stream(&bad(), false).await
     }
 
-    async fn begin(&mut self) -> Result<String> {
+    pub async fn begin(&mut self) -> Result<String> {
         let answer = self.caller.send(Method::POST, &self.path("blobs/uploads/"), &[], None).await?;
         self.check(answer.status == 202 && !answer.header("location").is_empty(), || format!("a session: {}", answer.status));
         Ok(answer.header("location").to_owned())
@@ -94,7 +94,7 @@ impl Suite {
         Ok(())
     }
 
-    async fn push_by_post(&mut self, blob: &Piece, good: bool) -> Result<()> {
+    pub async fn push_by_post(&mut self, blob: &Piece, good: bool) -> Result<()> {
         let path = with_digest(&self.path("blobs/uploads/"), &blob.digest);
         let answer = self.caller.send(Method::POST, &path, &[OCTETS], Some(&blob.bytes)).await?;
         self.ended(&answer, blob, good, "one POST").await
@@ -111,7 +111,7 @@ impl Suite {
         self.ended(&answer, blob, good, "POST and PUT").await
     }
 
-    async fn push_stream(&mut self, blob: &Piece, good: bool) -> Result<()> {
+    pub async fn push_stream(&mut self, blob: &Piece, good: bool) -> Result<()> {
         let location = self.begin().await?;
         let answer = self.caller.stream(Method::PATCH, &location, OCTETS.1, &blob.bytes).await?;
         self.check(answer.status == 202, || format!("a stream: {}", answer.status));

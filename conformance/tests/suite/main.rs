@@ -11,6 +11,7 @@
 mod blobs;
 mod caller;
 mod content;
+mod earlier;
 mod sets;
 
 use anyhow::{Result, ensure};
@@ -30,11 +31,15 @@ struct Suite {
 }
 
 impl Suite {
+    /// In two repositories that nobody has pushed to.
+    fn new(caller: Caller) -> Self {
+        let name = |part: &str| format!("conformance/{part}-{:08x}", rand::random::<u32>());
+        Self { caller, repository: name("repo1"), other: name("repo2"), checks: 0, failed: Vec::new() }
+    }
+
     async fn play(tokens: Tokens) -> Result<()> {
         let registry = Registry::start_as_it_comes().await?;
-        let name = |part: &str| format!("conformance/{part}-{:08x}", rand::random::<u32>());
-        let caller = Caller::new(registry.client.clone(), tokens);
-        let mut suite = Self { caller, repository: name("repo1"), other: name("repo2"), checks: 0, failed: Vec::new() };
+        let mut suite = Self::new(Caller::new(registry.client.clone(), tokens));
         suite.nothing_yet().await?;
         for algorithm in ["sha256", "sha512"] {
             suite.blobs(algorithm).await?;
