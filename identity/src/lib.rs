@@ -11,7 +11,7 @@ mod bootstrap;
 mod caller;
 mod decide;
 mod error;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod http;
 pub mod join_tokens;
