@@ -24,6 +24,8 @@ mod secrets;
 mod sigv4;
 mod snapshot;
 mod store;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use authenticate::AuthError;
 pub use authority::Authority;
