@@ -11,6 +11,8 @@ pub mod agents;
 pub mod aws;
 pub mod context;
 pub mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod live;
 mod metrics;
 pub mod operations;

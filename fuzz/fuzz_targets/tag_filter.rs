@@ -2,23 +2,8 @@
 
 #![no_main]
 
-use deployer::triggers::filter::{self, Answer, TagFilter};
 use libfuzzer_sys::fuzz_target;
-use model::Tag;
-use model::repository::TagPattern;
 
 fuzz_target!(|bytes: &[u8]| {
-    let Ok(text) = std::str::from_utf8(bytes) else { return };
-    let mut lines = text.lines();
-    let (Some(pattern), Some(Ok(tag))) = (lines.next(), lines.next().map(str::parse::<Tag>)) else { return };
-    if let Ok(pattern) = pattern.parse::<TagPattern>() {
-        // A pattern without a star is the tag itself.
-        assert!(pattern.as_str().contains('*') || pattern.matches(&tag) == (pattern.as_str() == tag.as_str()));
-    }
-    let excludes: Vec<_> = lines.map(|line| filter::rule(line, None)).collect();
-    let Ok(all) = TagFilter::new(&filter::rule(pattern, None), &[]) else { return };
-    if let Ok(some) = TagFilter::new(&filter::rule(pattern, None), &excludes) {
-        // What is left out can only take away.
-        assert!(matches!(some.test(&tag), Answer::No(_)) || matches!(all.test(&tag), Answer::Match(_)));
-    }
+    deployer::fuzzing::tag_filter(bytes);
 });

@@ -11,3 +11,26 @@ pub fn scopes(bytes: &[u8]) {
 pub fn sigv4(bytes: &[u8]) {
     crate::sigv4::fuzzing(bytes);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn replay(name: &str, target: fn(&[u8])) {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(name);
+        let files: Vec<_> = std::fs::read_dir(corpus).unwrap().map(|file| file.unwrap().path()).collect();
+        assert!(!files.is_empty(), "{name}");
+        for file in files {
+            println!("{}", file.display());
+            target(&std::fs::read(&file).unwrap());
+        }
+    }
+
+    /// What `make fuzz` starts from; what it once found is in there too.
+    #[test]
+    fn the_corpus_of_every_target_passes() {
+        replay("scopes", scopes);
+        replay("sigv4", sigv4);
+    }
+}

@@ -19,7 +19,7 @@ mod users;
 
 pub use error::ApiError;
 pub use extract::{ApiJson, ApiPath, ApiQuery, Authenticated, ClientAddress, page};
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub(crate) use scope::fuzzing as fuzzing_scopes;
 
 use crate::Identity;

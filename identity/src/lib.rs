@@ -11,7 +11,7 @@ mod bootstrap;
 mod caller;
 mod decide;
 mod error;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod http;
 pub mod join_tokens;
@@ -24,6 +24,8 @@ mod secrets;
 mod sigv4;
 mod snapshot;
 mod store;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use authenticate::AuthError;
 pub use authority::Authority;

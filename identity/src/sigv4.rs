@@ -175,7 +175,7 @@ impl Authorization {
 }
 
 /// Whatever arrives is refused for some reason: nothing that was not signed with the secret passes.
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub(crate) fn fuzzing(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let mut lines = text.lines();
@@ -215,7 +215,7 @@ fn check_body_header(request: SignedRequest<'_>) -> Result<(), AwsAuthError> {
     }
 }
 
-/// `x-amz-date`, else `Date`.
+/// `x-amz-date`, else `Date`; in UTC.
 fn signed_at(headers: &HeaderMap) -> Result<OffsetDateTime, AwsAuthError> {
     let missing = "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.";
     let text = headers.get("x-amz-date").or_else(|| headers.get(http::header::DATE));
@@ -224,7 +224,10 @@ fn signed_at(headers: &HeaderMap) -> Result<OffsetDateTime, AwsAuthError> {
     PrimitiveDateTime::parse(text, format)
         .map(PrimitiveDateTime::assume_utc)
         .or_else(|_| OffsetDateTime::parse(text, &time::format_description::well_known::Rfc2822))
-        .map_err(|_| AwsAuthError::Incomplete("Date must be in ISO-8601 'basic format'.".into()))
+        .ok()
+        // A zone can lead out of the calendar.
+        .and_then(|at| at.checked_to_offset(time::UtcOffset::UTC))
+        .ok_or_else(|| AwsAuthError::Incomplete("Date must be in ISO-8601 'basic format'.".into()))
 }
 
 fn check_age(at: OffsetDateTime, now: Timestamp) -> Result<(), AwsAuthError> {
@@ -233,17 +236,19 @@ fn check_age(at: OffsetDateTime, now: Timestamp) -> Result<(), AwsAuthError> {
         let text = format!("Signature {words} {} ({} {sign} 5 min.)", stamp(limit), stamp(now));
         Err(AwsAuthError::InvalidSignature(text))
     };
-    if at < now - SKEW_MAX {
-        return refuse(&format!("expired: {} is now earlier than", stamp(at)), now - SKEW_MAX, '-');
+    let skew = time::Duration::try_from(SKEW_MAX).expect("minutes are few");
+    let (oldest, newest) = (now.saturating_sub(skew), now.saturating_add(skew));
+    if at < oldest {
+        return refuse(&format!("expired: {} is now earlier than", stamp(at)), oldest, '-');
     }
-    if at > now + SKEW_MAX {
-        return refuse(&format!("not yet current: {} is still later than", stamp(at)), now + SKEW_MAX, '+');
+    if at > newest {
+        return refuse(&format!("not yet current: {} is still later than", stamp(at)), newest, '+');
     }
     Ok(())
 }
 
+/// Of a time in UTC.
 fn stamp(at: OffsetDateTime) -> String {
-    let at = at.to_offset(time::UtcOffset::UTC);
     let (date, clock) = (at.date(), at.time());
     let (year, month, day) = (date.year(), u8::from(date.month()), date.day());
     format!("{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z", clock.hour(), clock.minute(), clock.second())

@@ -10,7 +10,7 @@ mod blob;
 mod cache;
 mod context;
 mod error;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod gc;
 mod handlers;

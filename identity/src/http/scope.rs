@@ -80,7 +80,7 @@ pub(super) fn text(granted: &Granted) -> String {
 }
 
 /// What is granted of everything that was asked reads back as the same.
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub(crate) fn fuzzing(asked: &str) {
     let Ok(asked) = parse([asked].into_iter()) else { return };
     let granted = text(&asked.intersect(|_, _| true, true));

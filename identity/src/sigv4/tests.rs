@@ -198,3 +198,18 @@ fn broken_headers_are_named_as_such() {
     let signed = example.sign(&wrong_day, "20150830T123600Z");
     assert_eq!(code(signed.verify(example.request(), SECRET, "ecs", now())), "InvalidSignatureException");
 }
+
+/// Asked for before the signature is: nobody has to know a secret to send this.
+#[test]
+fn dates_at_the_ends_of_the_calendar_are_refused_like_others() {
+    let header = HEADER.replace("20150830", "99991231").replace("x-amz-date;", "date;");
+    for date in ["Fri, 31 Dec 9999 23:59:59 -0100", "Fri, 31 Dec 9999 23:59:59 +0000", "Sat, 1 Jan 0000 00:00:00 +0100"] {
+        let mut example = create_cluster().header("date", date);
+        example.headers.remove("x-amz-date");
+        let refused = Authorization::parse(&header).unwrap().verify(example.request(), SECRET, "ecs", now());
+        assert!(matches!(code(refused.clone()), "InvalidSignatureException" | "IncompleteSignatureException"), "{date}: {refused:?}");
+    }
+    let last = Timestamp::from_secs(253_402_300_799); // 9999-12-31T23:59:59Z
+    let example = create_cluster().header("date", "Fri, 31 Dec 9999 23:59:59 +0000");
+    assert!(Authorization::parse(&header).unwrap().verify(example.request(), SECRET, "ecs", last).is_err());
+}
