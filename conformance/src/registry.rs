@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use reqwest::Method;
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::PathBuf;
 use testing::images::{Blob, CONFIG_TYPE, INDEX_TYPE, LAYER_TYPE, MANIFEST_TYPE};
 use testing::push::with_digest;
 use testing::{Answer, Client, Credentials, Server, ServerBuilder};
@@ -289,15 +289,23 @@ pub fn absent_digest() -> String {
     format!("sha256:{:064x}", rand::random::<u128>())
 }
 
-/// Files in the blob folder of `server`.
+/// The folder of marks among those of blob files.
+const MARKS: &str = "new";
+
+/// Files in the blob folders of `server`.
 pub fn blob_files(server: &Server) -> Result<usize> {
-    fn count(folder: &Path) -> Result<usize> {
-        let mut files = 0;
-        for entry in std::fs::read_dir(folder)? {
-            let entry = entry?;
-            files += if entry.file_type()?.is_dir() { count(&entry.path())? } else { 1 };
+    let mut files = 0;
+    for folder in std::fs::read_dir(server.data_dir().join("blobs"))? {
+        let folder = folder?;
+        if folder.file_name() != MARKS {
+            files += std::fs::read_dir(folder.path())?.count();
         }
-        Ok(files)
     }
-    count(&server.data_dir().join("blobs"))
+    Ok(files)
+}
+
+/// The marks of files that no row names yet; those of acknowledged uploads go soon.
+pub fn marks(server: &Server) -> Result<Vec<PathBuf>> {
+    let folder = server.data_dir().join("blobs").join(MARKS);
+    Ok(std::fs::read_dir(folder)?.map(|mark| mark.map(|mark| mark.path())).collect::<Result<_, _>>()?)
 }

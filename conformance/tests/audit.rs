@@ -2,10 +2,13 @@
 
 use anyhow::{Context, Result, ensure};
 use conformance::fleet::Fleet;
-use conformance::registry::{Repository, SmallImage};
+use conformance::raw;
+use conformance::registry::{OCTETS, Repository, SmallImage, refused};
+use reqwest::Method;
 use serde_json::{Value, json};
 use std::time::Duration;
 use testing::berth::Cli;
+use testing::images::{Blob, MANIFEST_TYPE};
 use testing::{Client, Credentials, Image, Server, wait_until};
 
 /// Records of the audit that match `query`, oldest first.
@@ -77,6 +80,111 @@ async fn who_pulled_pushed_deleted_and_granted_from_where_and_with_what() -> Res
     // Nobody who did not ask for it is shown the address of others.
     let events = bob.get("/api/v1/events?subject=repository:acme/web").await?.expect(200)?;
     ensure!(events.text().contains("tag.deleted") && !events.text().contains("127.0.0.1"), "{}", events.text());
+    Ok(())
+}
+
+/// `user:bob push.manifest v1 refused tag_immutable`
+fn told_with_reason(record: &Value) -> String {
+    format!("{} {}", told(record), record["reason"].as_str().unwrap_or("-"))
+}
+
+async fn change(client: &Client, settings: Value) -> Result<()> {
+    client.json(Method::PATCH, "/api/v1/repositories/acme%2Fweb", &settings).await?.expect(200).map(drop)
+}
+
+#[tokio::test]
+async fn who_tried_what_the_settings_of_a_repository_forbid_is_found() -> Result<()> {
+    let server = Server::start().await?;
+    let repository = Repository { client: server.admin()?, name: "acme/web".into() };
+    let image = repository.push_new("v1.2").await?;
+    change(&repository.client, json!({"tag_overwrite": "nobody", "tag_exceptions": ["dev"]})).await?;
+    let (pusher, maintainer) = (server.new_user("pusher").await?, server.new_user("maintainer").await?);
+    server.grant("user:pusher", "push", "repository", "acme/web").await?;
+    server.grant("user:maintainer", "maintain", "repository", "acme/web").await?;
+    let (his, hers) = (repository.seen_by(&registry_token(&pusher, "acme/web", "pull,push").await?), repository.seen_by(&maintainer));
+    let other = SmallImage::new();
+    his.push("dev", &other).await?;
+    let put = async |reference: &str| his.put_manifest(reference, MANIFEST_TYPE, other.manifest.bytes.clone()).await;
+    refused(&put("v1.2").await?, 400, "TAG_INVALID")?;
+    refused(&put(&format!("{}?tag=fine&tag=v1.2", other.digest())).await?, 400, "TAG_INVALID")?;
+    for gone in ["manifests/v1.2", &format!("manifests/{}", image.digest()), &format!("blobs/{}", image.layer.digest)] {
+        refused(&hers.delete(gone).await?, 400, "TAG_INVALID")?;
+    }
+    // Whoever does not wait for the answer is found as well.
+    let head = raw::head(&his.client, "PUT", "/v2/acme/web/manifests/v1.2");
+    let length = other.manifest.bytes.len();
+    let mut request = format!("{head}Content-Type: {MANIFEST_TYPE}\r\nContent-Length: {length}\r\n\r\n").into_bytes();
+    request.extend(&other.manifest.bytes[..]);
+    raw::send_and_leave(&his.client, &request).await?;
+    let admin = &repository.client;
+    let of_tag = "target=repository:acme/web&outcome=refused&reference=v1.2";
+    let found = wait_until("all six to be found by the tag", || async {
+        let found = records(admin, of_tag).await.ok()?;
+        (found.len() >= 6).then_some(found)
+    })
+    .await;
+    let shown: Vec<String> = found.iter().map(told_with_reason).collect();
+    let (his_push, her_delete) =
+        ("user:pusher push.manifest v1.2 refused tag_immutable", "user:maintainer delete v1.2 refused tag_immutable");
+    ensure!(shown == [his_push, his_push, her_delete, her_delete, her_delete, his_push], "{shown:#?}");
+    ensure!([0, 1, 5].iter().all(|at| found[*at]["digest"] == other.digest()), "the digest that it was to have: {found:#?}");
+    ensure!(found[2]["digest"] == image.digest() && found[4]["digest"] == image.layer.digest.as_str(), "{found:#?}");
+    ensure!(found.iter().all(|record| record["address"] == "127.0.0.1"), "{found:#?}");
+    ensure!(found[0]["credential"] == "registry-token of password" && found[2]["credential"] == "password", "{found:#?}");
+    ensure!(records(admin, "reference=v1.2&outcome=done&action=push").await?.len() == 1, "of what was done the push alone");
+    ensure!(repository.get("manifests/v1.2").await?.expect(200)?.body == image.manifest.bytes);
+    change(admin, json!({"tag_overwrite": "maintain"})).await?;
+    refused(&put("v1.2").await?, 403, "DENIED")?;
+    let denied = records(admin, "target=repository:acme/web&outcome=denied").await?;
+    ensure!(denied.iter().map(told_with_reason).collect::<Vec<_>>() == ["user:pusher push.manifest v1.2 denied -"], "{denied:#?}");
+    said_by_the_command_line(&server)
+}
+
+/// The same by `berth audit`.
+fn said_by_the_command_line(server: &Server) -> Result<()> {
+    let cli = server.cli()?;
+    cli.login(&server.url(), testing::server::ADMIN, testing::server::ADMIN_PASSWORD)?;
+    let filter = ["--on", "acme/web", "--reference", "v1.2", "--outcome", "refused", "--since", "24h"];
+    let table = cli.ok(&[&["audit", "ls"][..], &filter].concat())?;
+    ensure!(table.lines().count() == 6 && table.contains("user:pusher") && table.contains("refused: tag immutable"), "{table}");
+    let export = cli.ok(&[&["audit", "export"][..], &filter].concat())?;
+    let lines: Vec<Value> = export.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    ensure!(lines.len() == 6 && lines.iter().all(|line| line["reason"] == "tag_immutable"), "{export}");
+    ensure!(cli.run(["audit", "ls", "--outcome", "forbidden"])?.code != Some(0), "a word that is no outcome");
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_was_stopped_by_a_quota_or_pushed_what_is_incomplete_is_found() -> Result<()> {
+    let server = Server::start().await?;
+    let repository = Repository { client: server.admin()?, name: "acme/web".into() };
+    let image = repository.push_new("v1").await?;
+    let elsewhere = Repository { client: server.admin()?, name: "acme/large".into() };
+    let large = Blob::made_up(rand::random(), 300_000);
+    elsewhere.push_blob(&large).await?;
+    change(&repository.client, json!({"quota_bytes": 50_000})).await?;
+    let pusher = server.new_user("pusher").await?;
+    server.grant("user:pusher", "push", "repository", "acme/*").await?;
+    let his = repository.seen_by(&pusher);
+    let single = format!("blobs/uploads/?digest={}", large.digest);
+    refused(&his.send(Method::POST, &single, &[OCTETS], large.bytes.clone()).await?, 403, "DENIED")?;
+    refused(&his.close(&his.begin().await?, &large.digest, &large.bytes).await?, 403, "DENIED")?;
+    refused(&his.post(&format!("blobs/uploads/?mount={}&from=acme/large", large.digest)).await?, 403, "DENIED")?;
+    // Without a length it is cut off while it comes; nothing says yet which blob it is to be.
+    let head = raw::head(&pusher, "PATCH", &his.begin().await?);
+    let mut request = format!("{head}Content-Type: application/octet-stream\r\nTransfer-Encoding: chunked\r\n\r\n").into_bytes();
+    request.extend(raw::chunked(&large.bytes, 50_000));
+    ensure!(raw::exchange(&pusher, &request).await?.0 == 403);
+    let padded = Blob::new(format!("{}{}", String::from_utf8_lossy(&image.manifest.bytes), " ".repeat(60_000)));
+    refused(&his.put_manifest("v2", MANIFEST_TYPE, padded.bytes.clone()).await?, 403, "DENIED")?;
+    let incomplete = SmallImage::new();
+    refused(&his.put_manifest("v3", MANIFEST_TYPE, incomplete.manifest.bytes.clone()).await?, 400, "MANIFEST_BLOB_UNKNOWN")?;
+    let found = records(&repository.client, "target=repository:acme/web&principal=user:pusher&outcome=refused").await?;
+    let shown: Vec<String> = found.iter().map(told_with_reason).collect();
+    let blob = "user:pusher push.blob - refused quota_exceeded";
+    let manifests = ["user:pusher push.manifest v2 refused quota_exceeded", "user:pusher push.manifest v3 refused content_missing"];
+    ensure!(shown == [blob, blob, blob, blob, manifests[0], manifests[1]], "{shown:#?}");
+    ensure!(found[..3].iter().all(|record| record["digest"] == large.digest.as_str()) && found[3]["digest"].is_null(), "{found:#?}");
     Ok(())
 }
 
@@ -204,7 +312,7 @@ async fn a_thousand_parts_of_one_blob_leave_few_lines() -> Result<()> {
     let image = repository.push_new("v1").await?;
     let path = repository.path(&format!("blobs/{}", image.layer.digest));
     for _ in 0..1000 {
-        let part = repository.client.send(reqwest::Method::GET, &path, &[("range", "bytes=0-0")], bytes::Bytes::new()).await?;
+        let part = repository.client.send(Method::GET, &path, &[("range", "bytes=0-0")], bytes::Bytes::new()).await?;
         ensure!(part.status == 206, "{}", part.status);
     }
     let parts = records(&server.admin()?, "action=pull.blob").await?;

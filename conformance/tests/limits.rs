@@ -4,8 +4,12 @@ use anyhow::{Context, Result, ensure};
 use conformance::raw;
 use conformance::registry::Repository;
 use serde_json::json;
-use testing::Server;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 use testing::images::{Blob, CONFIG_TYPE, MANIFEST_TYPE};
+use testing::{Client, Server, wait_until};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Uploads at once, bytes of each, and by how much the server may grow for all of them.
 const UPLOADS: usize = 8;
@@ -95,6 +99,100 @@ async fn clients_that_send_nothing_more_keep_nobody_waiting() -> Result<()> {
     let image = repository.push_new("v1").await?;
     ensure!(repository.get("manifests/v1").await?.expect(200)?.body == image.manifest.bytes);
     drop(silent);
+    Ok(())
+}
+
+/// Readers and writers that take a kibibyte a second, what they read and write, for how long, and by how much the server may grow.
+const SLOW: usize = 64;
+const SLOW_BYTES: usize = 32 * 1024 * 1024;
+const SLOW_PIECE: usize = 1024;
+const SLOW_SECS: u64 = 10;
+const SLOW_KIB_MAX: u64 = 128 * 1024;
+/// What others push and pull meanwhile, and how long one of each may take at most, in seconds.
+const QUICK_BYTES: usize = 16 * 1024 * 1024;
+const QUICK_SECS_MAX: u64 = 30;
+
+/// Reads a kibibyte of a blob each second, as long as it is asked to. Gives how much it had of its body.
+async fn read_slowly(client: Client, path: String, blob: Arc<Blob>, over: Arc<AtomicBool>) -> Result<usize> {
+    let mut stream = tokio::net::TcpStream::connect(client.host()).await?;
+    stream.write_all(format!("{}\r\n", raw::head(&client, "GET", &path)).as_bytes()).await?;
+    let (mut answer, mut piece) = (Vec::new(), [0; SLOW_PIECE]);
+    while !over.load(Ordering::Relaxed) {
+        let read = stream.read(&mut piece).await?;
+        ensure!(read > 0, "cut off after {} bytes", answer.len());
+        answer.extend_from_slice(&piece[..read]);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    ensure!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+    let head = answer.windows(4).position(|window| window == b"\r\n\r\n").context("a head")? + 4;
+    ensure!(blob.bytes.starts_with(&answer[head..]), "other bytes came");
+    Ok(answer.len() - head)
+}
+
+/// Sends a kibibyte of a chunk each second. Gives the upload, and how much of the blob it sent.
+async fn write_slowly(repository: Repository, blob: Arc<Blob>, over: Arc<AtomicBool>) -> Result<(String, usize)> {
+    let upload = repository.begin().await?;
+    let mut stream = tokio::net::TcpStream::connect(repository.client.host()).await?;
+    let head = raw::head(&repository.client, "PATCH", &upload);
+    let length = blob.bytes.len();
+    stream.write_all(format!("{head}Content-Type: application/octet-stream\r\nContent-Length: {length}\r\n\r\n").as_bytes()).await?;
+    let mut sent = 0;
+    while !over.load(Ordering::Relaxed) {
+        stream.write_all(&blob.bytes[sent..sent + SLOW_PIECE]).await?;
+        sent += SLOW_PIECE;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    Ok((upload, sent))
+}
+
+/// Pushes and pulls blobs until the time is over. Gives how many.
+async fn push_and_pull(repository: &Repository) -> Result<usize> {
+    let (started, mut done) = (Instant::now(), 0);
+    while started.elapsed().as_secs() < SLOW_SECS {
+        let (blob, began) = (Blob::made_up(rand::random(), QUICK_BYTES), Instant::now());
+        repository.push_blob(&blob).await?;
+        ensure!(repository.get(&format!("blobs/{}", blob.digest)).await?.expect(200)?.body == blob.bytes, "other bytes");
+        ensure!(began.elapsed().as_secs() < QUICK_SECS_MAX, "a push and a pull beside slow ones took {:?}", began.elapsed());
+        done += 1;
+    }
+    Ok(done)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_readers_and_slow_writers_hold_no_memory_and_starve_nobody() -> Result<()> {
+    let server = Server::start().await?;
+    let client = server.admin_token().await?;
+    let repository = Repository { client: client.clone(), name: "acme/slow".into() };
+    let blob = Arc::new(Blob::made_up(rand::random(), SLOW_BYTES));
+    repository.push_blob(&blob).await?;
+    repository.get(&format!("blobs/{}", blob.digest)).await?.expect(200)?;
+    push_and_pull(&repository).await.context("while nobody is slow")?;
+    let (before, over) = (peak_kib(&server)?, Arc::new(AtomicBool::default()));
+    let path = repository.path(&format!("blobs/{}", blob.digest));
+    let readers: Vec<_> = (0..SLOW).map(|_| tokio::spawn(read_slowly(client.clone(), path.clone(), blob.clone(), over.clone()))).collect();
+    let writers: Vec<_> = (0..SLOW).map(|_| tokio::spawn(write_slowly(repository.clone(), blob.clone(), over.clone()))).collect();
+    let done = push_and_pull(&repository).await.context("beside slow ones")?;
+    let image = repository.push_new("v1").await?;
+    ensure!(repository.get("manifests/v1").await?.expect(200)?.body == image.manifest.bytes);
+    over.store(true, Ordering::Relaxed);
+    for reader in readers {
+        let read = reader.await??;
+        ensure!(read > 0, "a reader got nothing");
+    }
+    for writer in writers {
+        let (upload, sent) = writer.await??;
+        // What a slow one sent is on disk, and its upload can be gone on with.
+        let held = wait_until("what was sent to be held", || async {
+            let status = repository.status(&upload).await.ok()?;
+            let last: usize = status.header("range").strip_prefix("0-")?.parse().ok()?;
+            (status.status == 204 && last + 1 >= sent).then_some(last + 1)
+        })
+        .await;
+        ensure!(held == sent, "{sent} bytes were sent, {held} are held");
+    }
+    let growth = peak_kib(&server)? - before;
+    println!("{done} pushes and pulls of {QUICK_BYTES} bytes beside {SLOW} slow readers and {SLOW} slow writers; grown by {growth} KiB");
+    ensure!(done > 0 && growth < SLOW_KIB_MAX, "it grew by {growth} KiB for {SLOW} slow readers and as many writers");
     Ok(())
 }
 

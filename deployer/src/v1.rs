@@ -55,7 +55,7 @@ pub fn router(context: Arc<Context>) -> OpenApiRouter {
 #[expect(clippy::needless_pass_by_value, reason = "used as the argument of map_err")]
 fn fault(error: DbError) -> ApiError {
     tracing::error!(%error, "a request of the Berth API failed");
-    ApiError::internal()
+    ApiError::database(&error)
 }
 
 fn require(snapshot: &Snapshot, caller: &Caller, role: Role, resource: &Resource) -> Result<(), ApiError> {

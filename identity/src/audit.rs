@@ -87,8 +87,21 @@ pub enum Outcome {
     Done,
     /// Not granted.
     Denied,
+    /// Granted, and a setting of the repository forbids it.
+    Refused(Rule),
     /// The credentials were not right.
     Failed,
+}
+
+/// What a setting of a repository forbids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Rule {
+    /// To move or delete a tag that stays, or what it needs.
+    TagImmutable,
+    /// To hold more bytes than that.
+    QuotaExceeded,
+    /// To push a manifest before what it names.
+    ContentMissing,
 }
 
 /// Who asked.
@@ -141,7 +154,18 @@ impl Outcome {
         match self {
             Self::Done => "done",
             Self::Denied => "denied",
+            Self::Refused(_) => "refused",
             Self::Failed => "failed",
+        }
+    }
+
+    /// Which rule it was, of what was refused by one.
+    pub const fn reason(self) -> Option<&'static str> {
+        match self {
+            Self::Refused(Rule::TagImmutable) => Some("tag_immutable"),
+            Self::Refused(Rule::QuotaExceeded) => Some("quota_exceeded"),
+            Self::Refused(Rule::ContentMissing) => Some("content_missing"),
+            Self::Done | Self::Denied | Self::Failed => None,
         }
     }
 }

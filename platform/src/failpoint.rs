@@ -1,8 +1,9 @@
 //! Crash points for tests: with `BERTH_FAILPOINT=NAME` in the environment the process aborts at [`hit`]`("NAME")`, as if killed there.
 //!
 //! Always compiled in, so that what is tested is what runs; costs one atomic load when unset. `BERTH_FAILPOINT=NAME:3` aborts at the
-//! third hit. Called at commit points: `blob-written`, `blob-committed`, `manifest-committed`, `task-row-written`, `order-sent`,
-//! `gc-expired`, `gc-unlinked`, `gc-condemned`, `gc-files-removed`.
+//! third hit. Called at the steps of a push, `upload-made`, `upload-received`, `upload-recorded`, `blob-written`, `blob-committed`,
+//! `manifest-stored`, `manifest-committed`; of a collection, `gc-expired`, `gc-unlinked`, `gc-condemned`, `gc-files-removed`; of a
+//! deployment, `task-row-written`, `order-sent`.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -8,6 +8,7 @@ use crate::manifest::Served as ServedManifest;
 use crate::metrics::Metrics;
 use crate::settings::Current;
 use crate::storage::Storage;
+use crate::upload::marks::Marks;
 use crate::upload::sessions::Sessions;
 use model::Clock;
 use model::repository::Sparse;
@@ -43,17 +44,24 @@ pub struct GcConfig {
     pub grace: Duration,
     /// How long a manifest stays that no tag and no index names; none: for good.
     pub untagged: Option<Duration>,
+    /// How long an upload stays that nobody goes on with.
+    pub uploads: Duration,
 }
 
 impl GcConfig {
-    /// Unless configured otherwise, in seconds: half a day, and two weeks.
+    /// Unless configured otherwise, in seconds: half a day, two weeks, and a day.
     pub const GRACE_SECS: u64 = 12 * 60 * 60;
     pub const UNTAGGED_SECS: u64 = 14 * 24 * 60 * 60;
+    pub const UPLOAD_SECS: u64 = 24 * 60 * 60;
 }
 
 impl Default for GcConfig {
     fn default() -> Self {
-        Self { grace: Duration::from_secs(Self::GRACE_SECS), untagged: Some(Duration::from_secs(Self::UNTAGGED_SECS)) }
+        Self {
+            grace: Duration::from_secs(Self::GRACE_SECS),
+            untagged: Some(Duration::from_secs(Self::UNTAGGED_SECS)),
+            uploads: Duration::from_secs(Self::UPLOAD_SECS),
+        }
     }
 }
 
@@ -85,6 +93,7 @@ pub struct Context {
     pub manifests: Cache<ServedManifest>,
     pub blobs: Cache<ServedBlob>,
     pub sessions: Sessions,
+    pub marks: Arc<Marks>,
     /// Settings of repositories.
     pub settings: Current,
     pub buffers: Arc<Buffers>,

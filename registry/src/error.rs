@@ -13,7 +13,7 @@ use serde_json::json;
 
 /// Missing references named in one answer; the rest are left out.
 pub const MISSING_NAMED_MAX: usize = 100;
-/// What a client is told to wait after too many requests, in seconds.
+/// What a client is told to wait after too many requests, and while something that is needed does not answer, in seconds.
 const RETRY_AFTER_SECS: &str = "10";
 
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +59,9 @@ pub enum RegistryError {
     #[error("{0}")]
     TagInvalid(String),
     #[error("tag {tag} of repository {repository} is immutable: neither it nor what it needs can be changed or deleted")]
-    TagImmutable { repository: RepositoryName, tag: Tag },
+    TagImmutable { repository: RepositoryName, tag: Tag, digest: Digest },
+    #[error("{principal} needs maintain on repository:{repository} to move tag {tag}")]
+    TagNeedsMaintain { principal: String, repository: RepositoryName, tag: Tag, digest: Digest },
     #[error("repository {repository} may hold {} bytes and holds {}: this does not fit", over.quota_bytes, over.used_bytes)]
     QuotaExceeded { repository: RepositoryName, over: OverQuota },
     #[error("{0}")]
@@ -116,7 +118,7 @@ impl RegistryError {
     fn status(&self) -> StatusCode {
         match self {
             Self::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
-            Self::Denied { .. } | Self::QuotaExceeded { .. } => StatusCode::FORBIDDEN,
+            Self::Denied { .. } | Self::TagNeedsMaintain { .. } | Self::QuotaExceeded { .. } => StatusCode::FORBIDDEN,
             Self::PathUnknown | Self::NameUnknown(_) | Self::ManifestUnknown { .. } | Self::BlobUnknown { .. } | Self::UploadUnknown(_) => {
                 StatusCode::NOT_FOUND
             }
@@ -151,7 +153,7 @@ impl RegistryError {
     fn code(&self) -> &'static str {
         match self {
             Self::Unauthorized { .. } => "UNAUTHORIZED",
-            Self::Denied { .. } | Self::QuotaExceeded { .. } | Self::LeadsElsewhere(_) => "DENIED",
+            Self::Denied { .. } | Self::TagNeedsMaintain { .. } | Self::QuotaExceeded { .. } | Self::LeadsElsewhere(_) => "DENIED",
             // The nearest that the specification has: it is no fault of the upload, and trying again at once is of no use.
             Self::Io { source, .. } if is_full(source) => "DENIED",
             Self::NameInvalid(_) | Self::RepositoryExists(_) => "NAME_INVALID",
@@ -180,7 +182,10 @@ impl RegistryError {
             Self::NameUnknown(repository) | Self::UploadUnknown(repository) => json!({ "name": repository }),
             Self::ManifestUnknown { repository, reference } => json!({ "name": repository, "reference": reference }),
             Self::BlobUnknown { repository, digest } => json!({ "name": repository, "digest": digest }),
-            Self::TagImmutable { repository, tag } => json!({ "name": repository, "tag": tag }),
+            Self::TagImmutable { repository, tag, .. } => json!({ "name": repository, "tag": tag }),
+            Self::TagNeedsMaintain { principal, repository, tag, .. } => {
+                json!({ "principal": principal, "role": Role::Maintain, "resource": format!("repository:{repository}"), "tag": tag })
+            }
             Self::QuotaExceeded { repository, over } => {
                 json!({ "name": repository, "quotaBytes": over.quota_bytes, "usedBytes": over.used_bytes })
             }
@@ -209,7 +214,10 @@ impl RegistryError {
         json!({ "errors": errors })
     }
 
-    fn add_headers(&self, headers: &mut http::HeaderMap) {
+    fn add_headers(&self, status: StatusCode, headers: &mut http::HeaderMap) {
+        if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECS));
+        }
         match self {
             Self::Unauthorized { challenge, .. } => {
                 headers.insert(header::WWW_AUTHENTICATE, challenge.clone());
@@ -221,9 +229,6 @@ impl RegistryError {
             Self::RangeUnsatisfiable { size } => insert(headers, header::CONTENT_RANGE, &format!("bytes */{size}")),
             Self::Unsupported { allow, .. } => {
                 headers.insert(header::ALLOW, HeaderValue::from_static(allow));
-            }
-            Self::TooMany(_) | Self::Unavailable(_) => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECS));
             }
             _ => {}
         }
@@ -254,7 +259,7 @@ impl IntoResponse for RegistryError {
         let mut response = Response::new(Body::from(self.body(status).to_string()));
         *response.status_mut() = status;
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        self.add_headers(response.headers_mut());
+        self.add_headers(status, response.headers_mut());
         response
     }
 }

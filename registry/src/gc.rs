@@ -20,12 +20,14 @@ use crate::store::garbage::{self, Candidate};
 use crate::store::manifests::{self, Since};
 use crate::store::{blobs, collected, removals};
 use crate::{blob, manifest};
+use identity::Caller;
 use judge::{Kind, Verdict, judge};
 use model::Timestamp;
 use model::access::Resource;
 use platform::db::{DbError, Tx};
 use platform::events::{self, NewEvent};
 use platform::failpoint;
+use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,7 +84,12 @@ impl GcConfig {
     /// How often to look: often enough for what is due to be gone a little later.
     pub fn period(&self) -> Duration {
         let shortest = self.untagged.map_or(self.grace, |untagged| untagged.min(self.grace));
-        (shortest / 4).clamp(Duration::from_secs(PERIOD_SECS_MIN), Duration::from_secs(PERIOD_SECS_MAX))
+        period_of(shortest)
+    }
+
+    /// How often to look for uploads that nobody goes on with.
+    pub fn uploads_period(&self) -> Duration {
+        period_of(self.uploads)
     }
 
     /// From when the time of what a collected manifest kept counts. Its blobs are seen as in use until now. Manifests that it kept
@@ -93,13 +100,17 @@ impl GcConfig {
     }
 }
 
-/// Passes until nothing is due any more; runs to its end whether or not the caller waits.
-pub async fn run(ctx: &Arc<Context>) -> Result<Collected, RegistryError> {
-    let ctx = ctx.clone();
+fn period_of(time: Duration) -> Duration {
+    (time / 4).clamp(Duration::from_secs(PERIOD_SECS_MIN), Duration::from_secs(PERIOD_SECS_MAX))
+}
+
+/// Passes until nothing is due any more, because `by` asked for it; runs to its end whether or not the caller waits.
+pub async fn run(ctx: &Arc<Context>, by: &Caller) -> Result<Collected, RegistryError> {
+    let (ctx, by) = (ctx.clone(), by.clone());
     let task = tokio::spawn(async move {
         let mut all = Collected::default();
         for _ in 0..PASSES_MAX {
-            all.add(&pass(&ctx).await?);
+            all.add(&pass(&ctx, Some(&by)).await?);
             if !all.more {
                 break;
             }
@@ -109,8 +120,8 @@ pub async fn run(ctx: &Arc<Context>) -> Result<Collected, RegistryError> {
     task.await.map_err(|_| RegistryError::Internal("a garbage collection did not end".into()))?
 }
 
-/// One bounded batch of each kind.
-pub async fn pass(ctx: &Arc<Context>) -> Result<Collected, RegistryError> {
+/// One bounded batch of each kind; `by` is who asked for it, none where the server began by itself.
+pub async fn pass(ctx: &Arc<Context>, by: Option<&Caller>) -> Result<Collected, RegistryError> {
     let _turn = ctx.collecting.lock().await;
     let now = ctx.clock.now();
     let mut done = Collected::default();
@@ -121,7 +132,7 @@ pub async fn pass(ctx: &Arc<Context>) -> Result<Collected, RegistryError> {
             continue;
         }
         done.more |= due.len() == usize::from(BATCH);
-        let settled = settle(ctx, &due, cutoff, now).await?;
+        let settled = settle(ctx, &due, cutoff, now, by).await?;
         failpoint::hit(match kind {
             Kind::Manifest => "gc-expired",
             Kind::Link => "gc-unlinked",
@@ -140,11 +151,17 @@ pub async fn pass(ctx: &Arc<Context>) -> Result<Collected, RegistryError> {
 type Settled = Vec<(Candidate, Verdict)>;
 
 /// Judges each candidate again and does as judged, all in one transaction.
-async fn settle(ctx: &Context, due: &[Candidate], cutoff: Timestamp, now: Timestamp) -> Result<Settled, RegistryError> {
-    let (due, since) = (due.to_vec(), ctx.config.gc.since(now));
+async fn settle(
+    ctx: &Context,
+    due: &[Candidate],
+    cutoff: Timestamp,
+    now: Timestamp,
+    by: Option<&Caller>,
+) -> Result<Settled, RegistryError> {
+    let (due, since, by) = (due.to_vec(), ctx.config.gc.since(now), by.cloned());
     ctx.db
         .write(move |tx| {
-            let due = due.clone();
+            let (due, by) = (due.clone(), by.clone());
             Box::pin(async move {
                 let mut settled = Settled::with_capacity(due.len());
                 for candidate in due {
@@ -154,7 +171,7 @@ async fn settle(ctx: &Context, due: &[Candidate], cutoff: Timestamp, now: Timest
                     settled.push((candidate, verdict));
                 }
                 collected::forget(tx, now.minus(COLLECTED_KEPT)).await?;
-                announce(tx, &settled, now).await?;
+                announce(tx, &settled, now, by.as_ref()).await?;
                 Ok::<_, RegistryError>(settled)
             })
         })
@@ -184,19 +201,23 @@ async fn act(tx: &mut Tx, candidate: &Candidate, verdict: &Verdict, since: Since
 }
 
 /// One event for each repository that lost manifests, and one for all blobs that went.
-async fn announce(tx: &mut Tx, settled: &Settled, now: Timestamp) -> Result<(), DbError> {
+async fn announce(tx: &mut Tx, settled: &Settled, now: Timestamp, by: Option<&Caller>) -> Result<(), DbError> {
+    let principal = || by.map(|by| by.principal.to_string());
+    let detail = || by.map_or_else(|| json!({}), Caller::detail);
     let removed = || settled.iter().filter(|(_, verdict)| *verdict == Verdict::Remove).map(|(candidate, _)| candidate);
     let mut repositories: Vec<&str> = removed().filter(|gone| gone.kind == Kind::Manifest).filter_map(repository).collect();
     repositories.sort_unstable();
     repositories.dedup();
     for name in repositories {
         let digests: Vec<&str> = removed().filter(|gone| repository(gone) == Some(name)).map(|gone| gone.digest.as_str()).collect();
+        let mut detail = detail();
+        detail["digests"] = json!(digests);
         let event = NewEvent {
             kind: "manifest.expired",
-            principal: None,
+            principal: principal(),
             subject: Resource::repository(name).to_string(),
             message: format!("{} of {name} expired: no tag and no index names them", counted(digests.len(), "untagged manifest")),
-            detail: serde_json::json!({ "digests": digests }),
+            detail,
         };
         events::append(tx, now, event).await?;
     }
@@ -204,12 +225,14 @@ async fn announce(tx: &mut Tx, settled: &Settled, now: Timestamp) -> Result<(), 
     if !blobs.is_empty() {
         let bytes: u64 = blobs.iter().map(|gone| gone.bytes).sum();
         let digests: Vec<&str> = blobs.iter().map(|gone| gone.digest.as_str()).collect();
+        let mut detail = detail();
+        (detail["digests"], detail["bytes"]) = (json!(digests), bytes.into());
         let event = NewEvent {
             kind: "registry.collected",
-            principal: None,
+            principal: principal(),
             subject: Resource::server().to_string(),
             message: format!("{} of {bytes} bytes collected: nothing refers to them", counted(blobs.len(), "blob")),
-            detail: serde_json::json!({ "digests": digests, "bytes": bytes }),
+            detail,
         };
         events::append(tx, now, event).await?;
     }
@@ -262,7 +285,7 @@ mod tests {
     #[test]
     fn each_kind_has_its_time() {
         let now = Timestamp::from_secs(10_000_000);
-        let config = GcConfig { grace: Duration::from_mins(1), untagged: Some(Duration::from_mins(10)) };
+        let config = GcConfig { grace: Duration::from_mins(1), untagged: Some(Duration::from_mins(10)), ..GcConfig::default() };
         let ago = |secs| Some(now.minus(Duration::from_secs(secs)));
         assert_eq!(config.cutoff(Kind::Manifest, now), ago(600));
         assert_eq!((config.cutoff(Kind::Link, now), config.cutoff(Kind::Blob, now)), (ago(60), ago(60)));
@@ -276,8 +299,11 @@ mod tests {
     #[test]
     fn it_looks_often_enough_and_not_all_the_time() {
         let period = |grace, untagged: Option<u64>| {
-            GcConfig { grace: Duration::from_secs(grace), untagged: untagged.map(Duration::from_secs) }.period().as_secs()
+            let times = GcConfig { grace: Duration::from_secs(grace), untagged: untagged.map(Duration::from_secs), ..GcConfig::default() };
+            times.period().as_secs()
         };
         assert_eq!((period(43_200, Some(1_209_600)), period(40, None), period(1, None), period(400, Some(8))), (600, 10, 1, 2));
+        let uploads = |secs| GcConfig { uploads: Duration::from_secs(secs), ..GcConfig::default() }.uploads_period().as_secs();
+        assert_eq!((uploads(86_400), uploads(1), uploads(40)), (600, 1, 10));
     }
 }

@@ -20,8 +20,8 @@ use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode, header};
 use identity::AuthError;
 use identity::audit::{Action, Record};
-use model::RepositoryName;
 use model::access::{Resource, Role};
+use model::{Digest, RepositoryName};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -39,7 +39,15 @@ pub async fn handle(ctx: &Arc<Context>, request: Request) -> Response {
         return response;
     }
     let is_head = parts.method == Method::HEAD;
-    let mut response = dispatch(ctx, parts, body).await.unwrap_or_else(IntoResponse::into_response);
+    let dispatched = if is_head || parts.method == Method::GET {
+        dispatch(ctx, parts, body).await
+    } else {
+        // Runs to its end even if the client goes away: whoever does not wait for a refusal is on record all the same.
+        let ctx = ctx.clone();
+        let task = tokio::spawn(async move { dispatch(&ctx, parts, body).await });
+        task.await.unwrap_or_else(|_| Err(RegistryError::Internal("a request did not end".into())))
+    };
+    let mut response = dispatched.unwrap_or_else(IntoResponse::into_response);
     if is_head && response.status().is_client_error() {
         *response.body_mut() = Body::empty();
     }
@@ -85,28 +93,25 @@ pub fn respond_manifest(ctx: &Context, served: &Served, method: &Method, asked: 
 }
 
 async fn dispatch(ctx: &Arc<Context>, parts: Parts, body: Body) -> Result<Response, RegistryError> {
-    // Who waits for a word before sending is given it.
-    let waits = parts.headers.contains_key(header::EXPECT);
-    let (call, route, sight) = match admit(ctx, parts).await {
-        Ok(admitted) => admitted,
+    let waits = waits(&parts);
+    match admit(ctx, parts).await {
+        Ok((call, route)) => call.answer(&route, body).await,
         Err(error) => {
             if !waits {
                 upload::drain(body).await;
             }
-            return Err(error);
+            Err(error)
         }
-    };
-    let denial = call.denial(&route);
-    let served = call.serve(route, sight, body).await;
-    if served.is_err() {
-        // A read that is not granted found nothing that everybody may see.
-        record(ctx, denial).await;
     }
-    served
 }
 
-/// Who asks for what, and what they may look at; or why they may not.
-async fn admit(ctx: &Arc<Context>, parts: Parts) -> Result<(Call<'_>, Route, Sight), RegistryError> {
+/// Whether the client waits for a word before it sends its body.
+fn waits(parts: &Parts) -> bool {
+    parts.headers.contains_key(header::EXPECT)
+}
+
+/// Who asks for what; or why they may not.
+async fn admit(ctx: &Arc<Context>, parts: Parts) -> Result<(Call<'_>, Route), RegistryError> {
     let route = route::parse(parts.uri.path());
     let scope = match &route {
         Ok(route) => auth::scope_of_request(&parts.method, route),
@@ -120,20 +125,7 @@ async fn admit(ctx: &Arc<Context>, parts: Parts) -> Result<(Call<'_>, Route, Sig
     };
     // Somebody who may not pull learns nothing from how the rest of a path is refused that a missing repository would not say.
     let route = route.map_err(|error| RegistryError::from_route(error, &parts.method))?;
-    let call = Call { ctx, access, parts };
-    match call.authorise(&route) {
-        Ok(sight) => Ok((call, route, sight)),
-        Err(error) => {
-            record(ctx, call.denial(&route)).await;
-            Err(error)
-        }
-    }
-}
-
-async fn record(ctx: &Context, record: Option<Record>) {
-    if let Some(record) = record {
-        ctx.gate.audit().record(record).await;
-    }
+    Ok((Call { ctx, access, parts }, route))
 }
 
 /// Whether this reads from a repository from which everybody may pull.
@@ -160,50 +152,68 @@ impl Call<'_> {
         }
     }
 
-    /// What the audit says when this is refused because nothing grants it. Whoever asks with a token that is too narrow is not denied:
-    /// it asks again with another.
-    fn denial(&self, route: &Route) -> Option<Record> {
-        let role = auth::role_of(&self.parts.method, route);
-        let resource = Resource::repository(route.repository()?.as_str());
-        let denied = self.access.verdict(role, &resource) == Verdict::Denied;
-        denied.then(|| audit::denied(self.ctx, &self.access, &self.parts.method, route, &resource))
+    /// Does it, or says no and why; what was refused by right or rule is written down.
+    async fn answer(&self, route: &Route, body: Body) -> Result<Response, RegistryError> {
+        let mut body = Some(body);
+        let answer = match self.authorise(route) {
+            Ok(sight) => self.serve(route, sight, body.take().unwrap_or_default()).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &answer
+            && let Some(record) = self.refusal(route, error)
+        {
+            self.ctx.gate.audit().record(record).await;
+        }
+        if let Some(unread) = body.filter(|_| !waits(&self.parts)) {
+            upload::drain(unread).await;
+        }
+        answer
+    }
+
+    /// What the audit says when this came to `error`. Whoever asks with a token that is too narrow is not denied: it asks again with
+    /// another. A read that is not granted found nothing that everybody may see.
+    fn refusal(&self, route: &Route, error: &RegistryError) -> Option<Record> {
+        let (repository, method) = (route.repository()?, &self.parts.method);
+        let denied = self.access.verdict(auth::role_of(method, route), &Resource::repository(repository.as_str())) == Verdict::Denied;
+        let what = audit::refused(method, route, self.digest_named().as_deref(), error, denied)?;
+        Some(what.by(self.ctx, &self.access))
     }
 
     fn require(&self, role: Role, repository: &RepositoryName) -> Result<(), RegistryError> {
         self.ctx.gate.require(&self.access, role, repository, &self.parts.headers)
     }
 
-    async fn serve(self, route: Route, sight: Sight, body: Body) -> Result<Response, RegistryError> {
+    async fn serve(&self, route: &Route, sight: Sight, body: Body) -> Result<Response, RegistryError> {
         let method = self.parts.method.clone();
         let is_read = matches!(method, Method::GET | Method::HEAD);
         match route {
             Route::Base if is_read => Ok(base()),
             Route::Catalog if is_read => self.catalog().await,
-            Route::Tags(repository) if is_read => self.tags(&repository, sight).await,
-            Route::Referrers(repository, digest) if is_read => self.referrers(&repository, sight, &digest).await,
+            Route::Tags(repository) if is_read => self.tags(repository, sight).await,
+            Route::Referrers(repository, digest) if is_read => self.referrers(repository, sight, digest).await,
             Route::Manifest(repository, reference) => match method {
                 Method::GET | Method::HEAD => {
-                    let served = manifest::get(self.ctx, &repository, &reference, sight).await?;
+                    let served = manifest::get(self.ctx, repository, reference, sight).await?;
                     Ok(send_manifest(self.ctx, &self.access, &served, &self.parts).await)
                 }
                 Method::PUT => self.put_manifest(repository, reference, body).await,
-                Method::DELETE => manifest::delete(self.ctx, &self.access, &repository, &reference).await.map(|()| accepted()),
+                Method::DELETE => manifest::delete(self.ctx, &self.access, repository, reference).await.map(|()| accepted()),
                 _ => Err(unsupported(method, "GET, HEAD, PUT, DELETE")),
             },
             Route::Blob(repository, digest) => match method {
                 Method::GET | Method::HEAD => {
                     let served = match method {
-                        Method::HEAD => blob::look(self.ctx, &self.access, &repository, &digest, sight).await?,
-                        _ => blob::get(self.ctx, &repository, &digest, sight).await?,
+                        Method::HEAD => blob::look(self.ctx, &self.access, repository, digest, sight).await?,
+                        _ => blob::get(self.ctx, repository, digest, sight).await?,
                     };
                     let asked = &self.parts.headers;
-                    let response = blob::answer(self.ctx, &served, &repository, &digest, sight, &method, asked).await?;
+                    let response = blob::answer(self.ctx, &served, repository, digest, sight, &method, asked).await?;
                     if method == Method::GET && response.status().is_success() {
                         audit::done(self.ctx, &self.access, Action::PullBlob, &served.content).await;
                     }
                     Ok(response)
                 }
-                Method::DELETE => blob::delete(self.ctx, &self.access, &repository, &digest).await.map(|()| accepted()),
+                Method::DELETE => blob::delete(self.ctx, &self.access, repository, digest).await.map(|()| accepted()),
                 _ => Err(unsupported(method, "GET, HEAD, DELETE")),
             },
             Route::Uploads(repository) => match method {
@@ -211,14 +221,19 @@ impl Call<'_> {
                 _ => Err(unsupported(method, "POST")),
             },
             Route::Upload(repository, id) => match method {
-                Method::GET | Method::HEAD => self.upload_status(&repository, &id).await,
-                Method::PATCH => self.upload_chunk(&repository, &id, body).await,
-                Method::PUT => self.upload_finish(&repository, &id, body).await,
-                Method::DELETE => self.upload_cancel(&repository, &id).await,
+                Method::GET | Method::HEAD => self.upload_status(repository, id).await,
+                Method::PATCH => self.upload_chunk(repository, id, body).await,
+                Method::PUT => self.upload_finish(repository, id, body).await,
+                Method::DELETE => self.upload_cancel(repository, id).await,
                 _ => Err(unsupported(method, "GET, HEAD, PATCH, PUT, DELETE")),
             },
             _ => Err(unsupported(method, "GET, HEAD")),
         }
+    }
+
+    /// The digest that the query of an upload names: what is to become of it, or what is to be mounted.
+    fn digest_named(&self) -> Option<Cow<'_, str>> {
+        self.query("digest").or_else(|| self.query("mount")).filter(|text| text.parse::<Digest>().is_ok())
     }
 
     fn query(&self, name: &str) -> Option<Cow<'_, str>> {

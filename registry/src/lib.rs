@@ -49,7 +49,6 @@ use platform::db::Db;
 use platform::lifecycle::Lifecycle;
 use platform::wake::Wake;
 use std::sync::Arc;
-use std::time::Duration;
 use utoipa_axum::router::OpenApiRouter;
 
 /// Memory for hot manifests, and for where hot blobs are, in bytes.
@@ -64,10 +63,14 @@ impl Registry {
     /// Opens the blob folder. No walk of it, however much it holds.
     pub async fn open(config: RegistryConfig, db: Db, clock: Arc<dyn Clock>, identity: Identity) -> Result<Self, RegistryError> {
         let data_dir = config.data_dir.clone();
-        let storage = tokio::task::spawn_blocking(move || storage::Storage::open(&data_dir))
-            .await
-            .map_err(|_| RegistryError::Internal("the blob folder was not opened".into()))?
-            .map_err(error::io("opening the blob folder"))?;
+        let (storage, marked) = tokio::task::spawn_blocking(move || {
+            let storage = storage::Storage::open(&data_dir)?;
+            let marked = storage.marked()?;
+            Ok((storage, marked))
+        })
+        .await
+        .map_err(|_| RegistryError::Internal("the blob folder was not opened".into()))?
+        .map_err(error::io("opening the blob folder"))?;
         let registry = Self(Arc::new(Context {
             gate: Gate::new(identity.clone(), &config),
             exclusive: db.is_exclusive(),
@@ -79,6 +82,7 @@ impl Registry {
             manifests: cache::Cache::new(MANIFEST_CACHE_BYTES),
             blobs: cache::Cache::new(BLOB_CACHE_BYTES),
             sessions: upload::sessions::Sessions::default(),
+            marks: Arc::new(upload::marks::Marks::new(marked.into_iter().map(|marked| marked.key).collect())),
             buffers: Arc::default(),
             receiving: Arc::default(),
             metrics: metrics::Metrics::default(),
@@ -124,13 +128,18 @@ impl Registry {
     /// Starts the background work: unfinished uploads expire, garbage is collected.
     pub fn start(&self, lifecycle: &Lifecycle) {
         let registry = self.clone();
-        lifecycle.every(Wake::default(), Duration::from_secs(upload::expiry::PERIOD_SECS), move || {
+        lifecycle.every(Wake::default(), self.0.config.gc.uploads_period(), move || {
             let registry = registry.clone();
             async move {
                 match registry.expire_uploads().await {
                     Ok(0) => {}
                     Ok(ended) => tracing::info!(uploads = ended, "unfinished uploads expired"),
                     Err(error) => tracing::warn!(%error, "cannot expire unfinished uploads"),
+                }
+                match registry.clear_marks().await {
+                    Ok(0) => {}
+                    Ok(files) => tracing::info!(files, "files of uploads that were cut off removed"),
+                    Err(error) => tracing::warn!(%error, "cannot remove the files of uploads that were cut off"),
                 }
             }
         });
@@ -152,7 +161,7 @@ impl Registry {
 
     /// One bounded pass of the garbage collector.
     pub async fn collect_garbage(&self) -> Result<Collected, RegistryError> {
-        let done = gc::pass(&self.0).await?;
+        let done = gc::pass(&self.0, None).await?;
         if done.manifests + done.blobs + done.files > 0 {
             tracing::info!(manifests = done.manifests, blobs = done.blobs, files = done.files, bytes = done.bytes, "garbage collected");
         }
@@ -162,6 +171,11 @@ impl Registry {
     /// One batch of expiry; returns how many uploads ended.
     pub async fn expire_uploads(&self) -> Result<usize, RegistryError> {
         upload::expiry::expire(&self.0).await
+    }
+
+    /// Removes files that a crash left before any row named them, a batch of them; returns how many went.
+    pub async fn clear_marks(&self) -> Result<usize, RegistryError> {
+        upload::marks::clear(&self.0).await
     }
 
     /// Adds the registry's counters.

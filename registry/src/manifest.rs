@@ -201,6 +201,7 @@ async fn store(tx: &mut Tx, now: Timestamp, push: &Push, usual: Sparse) -> Resul
     for digest in &before {
         manifests::untag(tx, now, repository.id, digest).await?;
     }
+    failpoint::hit("manifest-stored");
     Ok(())
 }
 
@@ -214,10 +215,13 @@ fn may_set(repository: &Standing, push: &Push, tag: &Tag, standing: Option<&Dige
     if !holds {
         return Err(RegistryError::PreconditionFailed);
     }
-    repository.settings.may_set(tag, standing, &push.manifest.digest, push.maintains).map_err(|refusal| match refusal {
-        TagRefusal::Immutable => RegistryError::TagImmutable { repository: push.repository.clone(), tag: tag.clone() },
-        TagRefusal::NeedsMaintain => {
-            RegistryError::Denied { principal: push.pusher.principal.clone(), role: Role::Maintain, repository: push.repository.clone() }
+    repository.settings.may_set(tag, standing, &push.manifest.digest, push.maintains).map_err(|refusal| {
+        let (repository, tag, digest) = (push.repository.clone(), tag.clone(), push.manifest.digest.clone());
+        match refusal {
+            TagRefusal::Immutable => RegistryError::TagImmutable { repository, tag, digest },
+            TagRefusal::NeedsMaintain => {
+                RegistryError::TagNeedsMaintain { principal: push.pusher.principal.clone(), repository, tag, digest }
+            }
         }
     })
 }
@@ -342,8 +346,10 @@ async fn remove(tx: &mut Tx, now: Timestamp, repository: &RepositoryName, refere
     let Some(Standing { id, settings }) = repositories::standing(tx, repository).await? else { return Ok(false) };
     match reference {
         Reference::Tag(tag) => {
-            if settings.may_delete(tag).is_err() && tags::get(tx, id, tag).await?.is_some() {
-                return Err(RegistryError::TagImmutable { repository: repository.clone(), tag: tag.clone() });
+            if settings.may_delete(tag).is_err()
+                && let Some(digest) = tags::get(tx, id, tag).await?
+            {
+                return Err(RegistryError::TagImmutable { repository: repository.clone(), tag: tag.clone(), digest });
             }
             let digest = tags::delete(tx, id, tag).await?;
             if let Some(digest) = &digest {

@@ -78,7 +78,7 @@ pub async fn require_spare(
     }
     let needing = tags::needing(tx, id, digest).await?;
     match needing.into_iter().find(|tag| settings.may_delete(tag).is_err()) {
-        Some(tag) => Err(RegistryError::TagImmutable { repository: name.clone(), tag }),
+        Some(tag) => Err(RegistryError::TagImmutable { repository: name.clone(), tag, digest: digest.clone() }),
         None => Ok(()),
     }
 }

@@ -1,14 +1,17 @@
 //! Blob files in a local folder: `blobs/<two hex digits>/<upload id>`. A file is written under this key from its first byte, so that
-//! a commit moves nothing; which digest it has is in the database.
+//! a commit moves nothing; which digest it has is in the database. Until a row names it, it has a mark, `blobs/new/<upload id>`.
 //!
 //! All functions here block: call them from a blocking thread.
 
 use crate::route::UploadId;
+use model::Timestamp;
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// The folder of marks.
+const NEW: &str = "new";
 /// Space that uploads leave free on the disk, where the database is too, so that a disk full of layers still takes what is decided:
 /// one part in so many of the disk, and no more than so many bytes.
 const RESERVE_PARTS: u64 = 20;
@@ -24,6 +27,14 @@ pub struct Storage {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct StorageKey(String);
 
+/// A file that no row may know of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Marked {
+    pub key: StorageKey,
+    /// When the file was last written to.
+    pub written_at: Timestamp,
+}
+
 impl StorageKey {
     pub fn of_upload(id: &UploadId) -> Self {
         Self(format!("{}/{id}", &id.as_str()[..2]))
@@ -38,6 +49,15 @@ impl StorageKey {
 
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The upload that brought the file.
+    pub fn upload(&self) -> UploadId {
+        self.name().parse().expect("a key ends in the id of an upload")
+    }
+
+    fn name(&self) -> &str {
+        self.0.rsplit('/').next().unwrap_or_default()
     }
 }
 
@@ -56,6 +76,7 @@ impl Storage {
             sync_folder(&root)?;
             sync_folder(data_dir)?;
         }
+        std::fs::create_dir_all(root.join(NEW))?;
         Ok(Self { root })
     }
 
@@ -66,6 +87,45 @@ impl Storage {
     /// Opens a finished blob for reading.
     pub fn read(&self, key: &StorageKey) -> io::Result<File> {
         File::open(self.path(key))
+    }
+
+    /// Opens the file of an upload that no row may know of, as [`Self::append`] does. One that is made gets a mark, before it: a second
+    /// name of it, or a file of its own where files have one name only.
+    pub fn begin(&self, key: &StorageKey) -> io::Result<File> {
+        let (path, mark) = (self.path(key), self.mark(key));
+        match OpenOptions::new().append(true).read(true).open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            file => return file,
+        }
+        let file = OpenOptions::new().create(true).append(true).read(true).open(&mark)?;
+        match std::fs::hard_link(&mark, &path) {
+            Ok(()) => Ok(file),
+            Err(_) => self.append(key),
+        }
+    }
+
+    /// Takes the mark of a file away, once a row knows it; that there is none is fine.
+    pub fn unmark(&self, key: &StorageKey) -> io::Result<()> {
+        remove_if_there(&self.mark(key))
+    }
+
+    /// All that is marked. Foreign names are passed over.
+    pub fn marked(&self) -> io::Result<Vec<Marked>> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(self.root.join(NEW))? {
+            let entry = entry?;
+            let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            match written_at(&entry.path()) {
+                Ok(written_at) => found.push(Marked { key: StorageKey::of_upload(&id), written_at }),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
+    }
+
+    fn mark(&self, key: &StorageKey) -> PathBuf {
+        self.root.join(NEW).join(key.name())
     }
 
     /// Opens the file of an upload to go on at its end, making it if need be.
@@ -106,10 +166,20 @@ impl Storage {
 
     /// Removes a file; that it is gone already is fine.
     pub fn remove(&self, key: &StorageKey) -> io::Result<()> {
-        match std::fs::remove_file(self.path(key)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        remove_if_there(&self.path(key))
+    }
+}
+
+/// When a file was last written to.
+pub fn written_at(path: &Path) -> io::Result<Timestamp> {
+    let since_epoch = std::fs::metadata(path)?.modified()?.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Ok(Timestamp::from_micros(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX)))
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -144,6 +214,27 @@ mod tests {
         for bad in ["../etc/passwd", "00/../../x", "00", "01/00000000000000000000000000000007", "/00000000000000000000000000000007"] {
             assert_eq!(StorageKey::parse(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_file_that_no_row_knows_is_marked_until_one_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = Storage::open(folder.path()).unwrap();
+        let (key, other) = (StorageKey::of_upload(&UploadId::from_random(7)), StorageKey::of_upload(&UploadId::from_random(8)));
+        io::Write::write_all(&mut storage.begin(&key).unwrap(), b"abc").unwrap();
+        io::Write::write_all(&mut storage.begin(&key).unwrap(), b"de").unwrap();
+        io::Write::write_all(&mut storage.append(&other).unwrap(), b"known").unwrap();
+        std::fs::write(folder.path().join("blobs/new/foreign"), "").unwrap();
+        assert_eq!(io::read_to_string(storage.read(&key).unwrap()).unwrap(), "abcde");
+        let marked: Vec<StorageKey> = storage.marked().unwrap().into_iter().map(|marked| marked.key).collect();
+        assert_eq!(marked, [key.clone()]);
+        assert_eq!(key.upload(), UploadId::from_random(7));
+        storage.unmark(&key).unwrap();
+        storage.unmark(&key).unwrap();
+        assert!(storage.marked().unwrap().is_empty());
+        // A known file is not marked again.
+        assert_eq!(storage.begin(&key).unwrap().metadata().unwrap().len(), 5);
+        assert!(storage.marked().unwrap().is_empty());
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod commit;
 pub mod expiry;
 mod file;
+pub mod marks;
 mod receive;
 pub mod sessions;
 mod writer;
@@ -22,6 +23,7 @@ use axum::body::Body;
 use file::UploadFile;
 use model::name::Algorithm;
 use model::{Digest, RepositoryName};
+use platform::failpoint;
 use receive::{Ended, Limit};
 use sessions::{Content, Held, Session};
 use std::ops::RangeInclusive;
@@ -52,14 +54,19 @@ pub fn begin(
     let session = fresh(ctx, access, repository, algorithm);
     ctx.sessions.insert(&session)?;
     ctx.metrics.uploads_started.inc();
-    let (ctx, remembered) = (ctx.clone(), session.clone());
+    remember_soon(ctx, &session);
+    Ok(session)
+}
+
+/// Writes the session's row if it lives for longer than a moment.
+fn remember_soon(ctx: &Arc<Context>, session: &Arc<Session>) {
+    let (ctx, session) = (ctx.clone(), session.clone());
     tokio::spawn(async move {
         tokio::time::sleep(Duration::from_millis(ROW_AFTER_MS)).await;
-        if let Err(error) = remember(&ctx, &remembered).await {
-            tracing::warn!(%error, upload.id = %remembered.stored.id, "upload session is not on record, a restart would lose it");
+        if let Err(error) = remember(&ctx, &session).await {
+            tracing::warn!(%error, upload.id = %session.stored.id, "upload session is not on record, a restart would lose it");
         }
     });
-    Ok(session)
 }
 
 fn fresh(ctx: &Context, access: &Access, repository: &RepositoryName, algorithm: Algorithm) -> Arc<Session> {
@@ -161,6 +168,7 @@ pub async fn single(
 ) -> Result<(), RegistryError> {
     let session = fresh(ctx, access, repository, digest.algorithm());
     ctx.metrics.uploads_started.inc();
+    remember_soon(ctx, &session);
     let result = finish(ctx, session.clone(), incoming, digest).await;
     if result.is_err() {
         cancel(ctx, session).await?;
@@ -202,6 +210,7 @@ async fn write(
     // Until the file comes back its state is not known: whoever finds the session like this reads the file again.
     *content = Content::Unknown;
     let received = receive::receive(ctx, session, file, body, &limit, taken_over).await;
+    failpoint::hit("upload-received");
     file = match received.file {
         Ok(file) => file,
         Err(error) => return Err((received.rest, error)),
@@ -265,8 +274,17 @@ fn out_of_order(session: &Session, held: u64) -> RegistryError {
 }
 
 async fn open(ctx: &Context, session: &Session, held: Option<Held>) -> Result<UploadFile, RegistryError> {
-    let (storage, key, algorithm) = (ctx.storage.clone(), session.stored.key.clone(), session.algorithm);
-    blocking(move || UploadFile::open(&storage, &key, held, algorithm).map_err(io("opening an upload"))).await
+    let (storage, key, algorithm, known) = (ctx.storage.clone(), session.stored.key.clone(), session.algorithm, session.is_known());
+    let file = blocking(move || {
+        let file = if known { storage.append(&key) } else { storage.begin(&key) };
+        file.and_then(|file| UploadFile::open(file, held, algorithm)).map_err(io("opening an upload"))
+    })
+    .await?;
+    failpoint::hit("upload-made");
+    if !known {
+        session.mark();
+    }
+    Ok(file)
 }
 
 async fn rewind(mut file: UploadFile, to: Held) -> Result<UploadFile, RegistryError> {
@@ -284,7 +302,17 @@ async fn remember(ctx: &Context, session: &Session) -> Result<(), RegistryError>
         })
         .await
         .inspect_err(|_| session.unclaim_row())?;
+    failpoint::hit("upload-recorded");
+    session.known();
+    unmark(ctx, session);
     Ok(())
+}
+
+/// After a row was written that names the file.
+fn unmark(ctx: &Context, session: &Session) {
+    if session.take_mark() {
+        ctx.marks.take_away(&ctx.storage, session.stored.key.clone());
+    }
 }
 
 /// Runs blocking work on a thread for it.

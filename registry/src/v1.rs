@@ -39,7 +39,7 @@ fn fault(error: RegistryError) -> ApiError {
         return ApiError::invalid(reason);
     }
     tracing::error!(%error, "a request of the Berth API failed");
-    ApiError::internal()
+    if let RegistryError::Db(error) = &error { ApiError::database(error) } else { ApiError::internal() }
 }
 
 /// Refuses who may not administer `resource`.

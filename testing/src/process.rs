@@ -56,6 +56,11 @@ impl Process {
         self.signal(Signal::SIGINT)
     }
 
+    /// SIGQUIT: what ends a PostgreSQL server at once, as a crash would.
+    pub fn quit(&self) -> Result<()> {
+        self.signal(Signal::SIGQUIT)
+    }
+
     /// `kill -9`, and waits until it is gone. Its children are left alone.
     pub fn kill(&mut self) -> Result<()> {
         self.child.kill()?;

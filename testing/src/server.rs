@@ -75,11 +75,18 @@ impl ServerBuilder {
 
     /// Starts it and waits until it is ready.
     pub async fn start(self) -> Result<Server> {
+        let mut server = self.prepare().await?;
+        server.start_again().await?;
+        Ok(server)
+    }
+
+    /// Everything but the start: no process, no data folder yet.
+    pub async fn prepare(self) -> Result<Server> {
         let database = match self.database {
             Some(database) => database,
             None => Database::of_run().await?,
         };
-        let mut server = Server {
+        Ok(Server {
             process: None,
             folder: tempfile::tempdir()?,
             port: free_port()?,
@@ -89,9 +96,7 @@ impl ServerBuilder {
             with_agent: self.with_agent,
             environment: self.environment,
             arguments: self.arguments,
-        };
-        server.start_again().await?;
-        Ok(server)
+        })
     }
 }
 

@@ -36,6 +36,9 @@ pub struct AuditQuery {
     /// Exactly this: `repository:acme/web`, `user:alice`, `service:default/web`
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
+    /// Exactly this tag or digest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
     /// Where the request came from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
@@ -65,6 +68,8 @@ pub enum AuditOutcome {
     Done,
     /// Not granted.
     Denied,
+    /// Granted, and a setting of the repository forbids it: `reason` says which.
+    Refused,
     /// The credentials were not right.
     Failed,
 }
@@ -83,6 +88,9 @@ pub struct AuditRecord {
     /// `pull` (a manifest), `pull.blob`, `push` (a tag moved), `push.manifest`, `push.blob`, `tag.deleted`, `grant.created`, `login`, …
     pub action: String,
     pub outcome: AuditOutcome,
+    /// Of what was refused: `tag_immutable`, `quota_exceeded`, `content_missing`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     pub actor: Actor,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub principal: Option<String>,

@@ -24,6 +24,7 @@ Examples:
   berth audit ls --people --since 1h               what people did in the last hour
   berth audit ls --action pull --on acme/web       who pulled it
   berth audit ls --principal robot:ci --outcome denied
+  berth audit ls --on acme/web --reference v1.2 --outcome refused --since 24h     who tried to move an immutable tag
   berth audit ls --action grant. --json
 
 Actions: pull, pull.blob, push, push.manifest, push.blob, tag.deleted, manifest.deleted, blob.deleted, grant.created, grant.revoked,
@@ -74,11 +75,14 @@ pub struct FilterArgs {
     /// Only what was done to this: KIND:NAME; without a kind, a repository is meant
     #[arg(long, value_name = "RESOURCE")]
     pub on: Option<String>,
+    /// Only this tag or digest
+    #[arg(long, value_name = "TAG|DIGEST")]
+    pub reference: Option<String>,
     /// Only from this address
     #[arg(long, value_name = "IP")]
     pub address: Option<String>,
-    /// Only done, denied or failed
-    #[arg(long, value_parser = outcome, value_name = "done|denied|failed")]
+    /// Only done, denied (not granted), refused (a setting of the repository forbids it) or failed (wrong credentials)
+    #[arg(long, value_parser = outcome, value_name = "done|denied|refused|failed")]
     pub outcome: Option<AuditOutcome>,
 }
 
@@ -169,6 +173,7 @@ fn query(filter: FilterArgs, now: Timestamp) -> Result<AuditQuery> {
         actor,
         action: filter.action,
         target: filter.on.map(|on| if on.contains(':') { on } else { format!("repository:{on}") }),
+        reference: filter.reference,
         address: filter.address,
         outcome: filter.outcome,
         ..AuditQuery::default()
@@ -191,8 +196,9 @@ fn outcome(text: &str) -> Result<AuditOutcome, String> {
     match text {
         "done" => Ok(AuditOutcome::Done),
         "denied" => Ok(AuditOutcome::Denied),
+        "refused" => Ok(AuditOutcome::Refused),
         "failed" => Ok(AuditOutcome::Failed),
-        _ => Err("write done, denied or failed".into()),
+        _ => Err("write done, denied, refused or failed".into()),
     }
 }
 
@@ -207,11 +213,16 @@ fn cells(record: &AuditRecord) -> Vec<String> {
     let outcome = match record.outcome {
         AuditOutcome::Done => "done",
         AuditOutcome::Denied => "denied",
+        AuditOutcome::Refused => "refused",
         AuditOutcome::Failed => "failed",
+    };
+    let result = match &record.reason {
+        Some(reason) => format!("{outcome}: {}", reason.replace('_', " ")),
+        None => outcome.to_owned(),
     };
     let or_nobody = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
     let (who, with, from) = (or_nobody(&record.principal), or_nobody(&record.credential), or_nobody(&record.address));
-    vec![record.at.clone(), who, did, what, outcome.into(), with, from]
+    vec![record.at.clone(), who, did, what, result, with, from]
 }
 
 /// A digest by its beginning; anything else as it is.

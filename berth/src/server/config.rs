@@ -71,6 +71,9 @@ pub struct ServerArgs {
     /// What becomes of manifests that name content which is not here, where a repository's settings do not say: accept or refuse
     #[arg(long, env = "BERTH_SPARSE", value_name = "accept|refuse", default_value = "accept", value_parser = sparse)]
     pub sparse: Sparse,
+    /// Seconds an upload stays that nobody goes on with
+    #[arg(long, env = "BERTH_UPLOAD_SECS", value_name = "SECS", default_value_t = GcConfig::UPLOAD_SECS, value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
+    pub upload_secs: u64,
     /// Seconds to wait before tasks are replaced when most hosts of a cluster are lost at once; 0 never waits
     #[arg(long, env = "BERTH_BRAKE_SECS", value_name = "SECS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(..=86_400))]
     pub brake_secs: u64,
@@ -174,6 +177,7 @@ impl Config {
             gc: GcConfig {
                 grace: Duration::from_secs(args.gc_grace_secs),
                 untagged: (args.untagged_secs > 0).then(|| Duration::from_secs(args.untagged_secs)),
+                uploads: Duration::from_secs(args.upload_secs),
             },
             sparse: args.sparse,
             trusted_proxies: args.trusted_proxy.clone(),

@@ -19,6 +19,9 @@ pub struct Line {
     pub times: u64,
     pub action: String,
     pub outcome: String,
+    /// Of what a setting refused: which one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// `user:alice`, `robot:ci`, `instance:<id>`; absent for nobody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub principal: Option<String>,
@@ -52,6 +55,7 @@ impl Line {
         Self {
             action: record.action.as_str().into(),
             outcome: record.outcome.as_str().into(),
+            reason: record.outcome.reason().map(str::to_owned),
             principal,
             credential: Some(credential),
             address: record.address.map(|address| address.to_string()),
@@ -70,6 +74,7 @@ impl Line {
             times: 1,
             action: String::new(),
             outcome: Outcome::Done.as_str().into(),
+            reason: None,
             principal: None,
             credential: None,
             address: None,

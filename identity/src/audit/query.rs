@@ -50,6 +50,8 @@ pub struct Filter {
     /// The beginning of the action.
     pub action: Option<String>,
     pub target: Option<String>,
+    /// Tag or digest, as it was asked for.
+    pub reference: Option<String>,
     pub address: Option<String>,
     pub outcome: Option<String>,
 }
@@ -129,6 +131,7 @@ impl Filter {
         let is = |wanted: &Option<String>, given: Option<&str>| wanted.as_deref().is_none_or(|wanted| given == Some(wanted));
         is(&self.principal, line.principal.as_deref())
             && is(&self.target, Some(&line.target))
+            && is(&self.reference, line.reference.as_deref())
             && is(&self.address, line.address.as_deref())
             && is(&self.outcome, Some(&line.outcome))
             && self.actor.is_none_or(|actor| actor == Actor::of(line.principal.as_deref()))
@@ -143,8 +146,14 @@ impl Filter {
             let plain = value.bytes().all(|b| (b' '..=b'~').contains(&b) && b != b'"' && b != b'\\');
             plain.then(|| format!("\"{name}\":\"{value}\"").into_bytes())
         };
-        let fields = [field("principal", &self.principal), field("target", &self.target), field("address", &self.address)];
-        fields.into_iter().flatten().collect()
+        let wanted = [
+            ("principal", &self.principal),
+            ("target", &self.target),
+            ("reference", &self.reference),
+            ("address", &self.address),
+            ("outcome", &self.outcome),
+        ];
+        wanted.into_iter().filter_map(|(name, value)| field(name, value)).collect()
     }
 
     /// The repository that records have to be about, when it is one.
@@ -239,6 +248,7 @@ mod tests {
             principal: Some("user:alice".into()),
             address: Some("10.0.0.1".into()),
             action: "pull.blob".into(),
+            reference: Some("v1".into()),
             ..Line::done(Timestamp(1))
         };
         let mut text = Vec::new();
@@ -252,6 +262,9 @@ mod tests {
             (Filter { action: some("push"), ..Filter::default() }, false),
             (Filter { actor: Some(Actor::Robot), ..Filter::default() }, false),
             (Filter { target: some("repository:x"), ..Filter::default() }, false),
+            (Filter { reference: some("v1"), ..Filter::default() }, true),
+            (Filter { reference: some("v"), ..Filter::default() }, false),
+            (Filter { outcome: some("refused"), ..Filter::default() }, false),
         ] {
             assert_eq!(filter.matches(&line), expected, "{filter:?}");
             let all = filter.needles().iter().all(|needle| text.windows(needle.len()).any(|window| window == needle.as_slice()));

@@ -71,7 +71,7 @@ pub(super) async fn last_pulls(
 }
 
 fn question(query: AuditQuery) -> Result<Question, ApiError> {
-    let texts = [&query.principal, &query.action, &query.target, &query.address];
+    let texts = [&query.principal, &query.action, &query.target, &query.reference, &query.address];
     if texts.into_iter().flatten().any(|text| text.len() > FILTER_BYTES_MAX) {
         return Err(ApiError::invalid(format!("a filter has at most {FILTER_BYTES_MAX} bytes")));
     }
@@ -92,6 +92,7 @@ fn question(query: AuditQuery) -> Result<Question, ApiError> {
             actor: query.actor.map(actor),
             action: query.action,
             target: query.target,
+            reference: query.reference,
             address: query.address,
             outcome: query.outcome.map(|outcome| word(outcome).to_owned()),
         },
@@ -112,6 +113,7 @@ fn word(outcome: AuditOutcome) -> &'static str {
     match outcome {
         AuditOutcome::Done => "done",
         AuditOutcome::Denied => "denied",
+        AuditOutcome::Refused => "refused",
         AuditOutcome::Failed => "failed",
     }
 }

@@ -143,9 +143,11 @@ pub(super) fn audit_record(found: Found) -> wire_audit::AuditRecord {
         },
         outcome: match line.outcome.as_str() {
             "denied" => wire_audit::AuditOutcome::Denied,
+            "refused" => wire_audit::AuditOutcome::Refused,
             "failed" => wire_audit::AuditOutcome::Failed,
             _ => wire_audit::AuditOutcome::Done,
         },
+        reason: line.reason,
         action: line.action,
         principal: line.principal,
         credential: line.credential,

@@ -11,6 +11,7 @@
 //! | `invalid_request` | 400 | |
 //! | `too_many_requests` | 429 | too many requests or wrong passwords; `Retry-After` says for how long |
 //! | `busy` | 503 | too many logins at once |
+//! | `unavailable` | 503 | what is needed does not answer, such as the database; `Retry-After` says when to try again |
 //! | `internal` | 500 | logged here, nothing of it is told |
 
 use crate::authenticate::AuthError;
@@ -19,6 +20,10 @@ use api::v1::{MissingGrant, PROBLEM_CONTENT_TYPE, Problem};
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
+use platform::db::DbError;
+
+/// What a client is told to wait while something that is needed does not answer, in seconds.
+pub(super) const RETRY_AFTER_SECS: u64 = 10;
 
 /// What a handler of `/api/v1` returns instead of an answer. Boxed: it travels in every `Result`.
 #[derive(Debug, Clone)]
@@ -42,9 +47,23 @@ impl ApiError {
         Self::new(Problem::new(404, "not_found", "There is no such thing", detail))
     }
 
+    /// 503 `unavailable`, and when to try again. Log the cause before.
+    pub fn unavailable(title: &str) -> Self {
+        let problem = Problem::new(503, "unavailable", title, "try again in a moment");
+        Self { problem: Box::new(problem), retry_after_secs: Some(RETRY_AFTER_SECS) }
+    }
+
     /// 500 `internal`. Log the cause before.
     pub fn internal() -> Self {
         Self::new(Problem::new(500, "internal", "The server failed", "the server's log says why"))
+    }
+
+    /// What the database did: 503 when it does not answer, else 500. Log the cause before.
+    pub fn database(error: &DbError) -> Self {
+        match error {
+            DbError::Unavailable(_) | DbError::Conflict => Self::unavailable("The database does not answer now"),
+            _ => Self::internal(),
+        }
     }
 
     pub fn problem(&self) -> &Problem {
@@ -84,7 +103,7 @@ impl From<AuthError> for ApiError {
             }
             AuthError::Unavailable(reason) => {
                 tracing::error!(%reason, "credentials cannot be checked");
-                Problem::new(503, "busy", "Credentials cannot be checked now", "try again in a moment")
+                return Self::unavailable("Credentials cannot be checked now");
             }
         })
     }
@@ -93,7 +112,10 @@ impl From<AuthError> for ApiError {
 impl From<IdentityError> for ApiError {
     fn from(error: IdentityError) -> Self {
         tracing::error!(%error, "identity failed");
-        Self::internal()
+        match error {
+            IdentityError::Db(error) => Self::database(&error),
+            _ => Self::internal(),
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! never become nobody. Nobody gets a token only to pull what everybody may pull; it says no more than that.
 
 use super::ClientAddress;
+use super::error::RETRY_AFTER_SECS;
 use super::scope::{self, Asked, SCOPES_MAX};
 use crate::Identity;
 use crate::authenticate::AuthError;
@@ -167,6 +168,7 @@ impl IntoResponse for Refused {
             Self::Auth(AuthError::Unavailable(reason)) => {
                 tracing::error!(%reason, "credentials cannot be checked");
                 let text = "credentials cannot be checked at the moment".to_owned();
+                retry_after_secs = Some(RETRY_AFTER_SECS);
                 (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", "temporarily_unavailable", text)
             }
             Self::Auth(ref error @ AuthError::Later { wait, .. }) => {

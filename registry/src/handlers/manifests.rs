@@ -22,27 +22,27 @@ const TAGS_MAX: usize = 100;
 impl Call<'_> {
     pub(super) async fn put_manifest(
         &self,
-        repository: RepositoryName,
-        reference: Reference,
+        repository: &RepositoryName,
+        reference: &Reference,
         body: Body,
     ) -> Result<Response, RegistryError> {
         let tags = self.tags_asked()?;
         let condition = self.condition()?;
         let body = receive_all(body, MANIFEST_BYTES_MAX).await?;
         let content_type = self.header(header::CONTENT_TYPE);
-        let mut push = manifest::check(&repository, &self.access, &reference, content_type, body)?;
+        let mut push = manifest::check(repository, &self.access, reference, content_type, body)?;
         push.condition = condition;
-        push.tags.extend(tags.iter().filter(|tag| !matches!(&reference, Reference::Tag(own) if own == *tag)).cloned());
+        push.tags.extend(tags.iter().filter(|tag| !matches!(reference, Reference::Tag(own) if own == *tag)).cloned());
         let (digest, subject) = (push.manifest.digest.clone(), push.manifest.subject.clone());
         let moves_tags = !push.tags.is_empty();
         manifest::put(self.ctx, push).await?;
         if !moves_tags {
             // Moved tags are push events, in the transaction that moved them.
-            audit::done(self.ctx, &self.access, Action::Push, &audit::manifest(&repository, &reference, &digest)).await;
+            audit::done(self.ctx, &self.access, Action::Push, &audit::manifest(repository, reference, &digest)).await;
         }
         let mut response = empty(StatusCode::CREATED);
         let headers = response.headers_mut();
-        error::insert(headers, header::LOCATION, &Route::Manifest(repository, Reference::Digest(digest.clone())).to_string());
+        error::insert(headers, header::LOCATION, &Route::Manifest(repository.clone(), Reference::Digest(digest.clone())).to_string());
         error::insert(headers, CONTENT_DIGEST, digest.as_str());
         if let Some(subject) = subject {
             error::insert(headers, SUBJECT, &subject);

@@ -19,24 +19,24 @@ const UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 
 impl Call<'_> {
     /// A mount, a whole blob, or a new session.
-    pub(super) async fn start_upload(&self, repository: RepositoryName, body: Body) -> Result<Response, RegistryError> {
+    pub(super) async fn start_upload(&self, repository: &RepositoryName, body: Body) -> Result<Response, RegistryError> {
         if let Some(text) = self.query("mount") {
             let digest = digest(&text)?;
             // A source that is no name is a source that does not exist.
             let from = self.query("from").filter(|from| !from.is_empty()).map(|from| from.parse::<RepositoryName>());
             let mounted = match &from {
                 Some(Err(_)) => false,
-                Some(Ok(source)) => blob::mount(self.ctx, &self.access, &repository, &digest, Some(source)).await?,
-                None => blob::mount(self.ctx, &self.access, &repository, &digest, None).await?,
+                Some(Ok(source)) => blob::mount(self.ctx, &self.access, repository, &digest, Some(source)).await?,
+                None => blob::mount(self.ctx, &self.access, repository, &digest, None).await?,
             };
             if mounted {
-                self.record_blob(&repository, &digest).await;
+                self.record_blob(repository, &digest).await;
                 return Ok(created(repository, digest));
             }
         } else if let Some(text) = self.query("digest") {
             let digest = digest(&text)?;
-            upload::single(self.ctx, &self.access, &repository, self.incoming(body)?, digest.clone()).await?;
-            self.record_blob(&repository, &digest).await;
+            upload::single(self.ctx, &self.access, repository, self.incoming(body)?, digest.clone()).await?;
+            self.record_blob(repository, &digest).await;
             return Ok(created(repository, digest));
         }
         let algorithm = match self.query("digest-algorithm") {
@@ -44,7 +44,7 @@ impl Call<'_> {
             Some(text) => hash::algorithm(&text)
                 .ok_or_else(|| RegistryError::DigestInvalid("digest-algorithm is not supported: use sha256 or sha512".into()))?,
         };
-        let session = upload::begin(self.ctx, &self.access, &repository, algorithm)?;
+        let session = upload::begin(self.ctx, &self.access, repository, algorithm)?;
         Ok(progress(StatusCode::ACCEPTED, &session, 0))
     }
 
@@ -65,7 +65,7 @@ impl Call<'_> {
         let digest = digest(&text)?;
         upload::finish(self.ctx, session, self.incoming(body)?, digest.clone()).await?;
         self.record_blob(repository, &digest).await;
-        Ok(created(repository.clone(), digest))
+        Ok(created(repository, digest))
     }
 
     pub(super) async fn upload_cancel(&self, repository: &RepositoryName, id: &UploadId) -> Result<Response, RegistryError> {
@@ -96,10 +96,10 @@ fn digest(text: &str) -> Result<Digest, RegistryError> {
     text.parse().map_err(|e: model::name::NameError| RegistryError::DigestInvalid(e.to_string()))
 }
 
-fn created(repository: RepositoryName, digest: Digest) -> Response {
+fn created(repository: &RepositoryName, digest: Digest) -> Response {
     let mut response = empty(StatusCode::CREATED);
     error::insert(response.headers_mut(), CONTENT_DIGEST, digest.as_str());
-    error::insert(response.headers_mut(), header::LOCATION, &Route::Blob(repository, digest).to_string());
+    error::insert(response.headers_mut(), header::LOCATION, &Route::Blob(repository.clone(), digest).to_string());
     response
 }
 

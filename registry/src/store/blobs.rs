@@ -116,6 +116,14 @@ pub async fn insert(tx: &mut Tx, now: Timestamp, digest: &Digest, size: u64, key
     StorageKey::parse(&key).ok_or_else(|| bad("blobs", "storage_key", &key))
 }
 
+/// Where the bytes of `digest` are.
+pub async fn place_of(tx: &mut Tx, digest: &Digest) -> Result<Option<StorageKey>, DbError> {
+    let row = sqlx::query("select storage_key from blobs where digest = $1").bind(digest.to_string()).fetch_optional(tx).await?;
+    let Some(row) = row else { return Ok(None) };
+    let key: String = row.try_get("storage_key")?;
+    StorageKey::parse(&key).map(Some).ok_or_else(|| bad("blobs", "storage_key", &key))
+}
+
 /// Marks a blob as about to be linked.
 pub async fn touch(tx: &mut Tx, now: Timestamp, digest: &Digest) -> Result<(), DbError> {
     sqlx::query("update blobs set touched_at = $1, unlinked_since = null where digest = $2")

@@ -2,9 +2,9 @@
 //!
 //! Order matters: bytes and folder are synced, then one transaction says that the blob exists and links it, then it is acknowledged.
 
-use super::blocking;
 use super::file::UploadFile;
 use super::sessions::{Content, Session};
+use super::{blocking, unmark};
 use crate::context::Context;
 use crate::error::{RegistryError, io};
 use crate::quota;
@@ -55,6 +55,7 @@ pub async fn commit(
         }
     };
     failpoint::hit("blob-committed");
+    unmark(ctx, session);
     *content = Content::Gone;
     session.advance(0);
     ctx.sessions.remove(&session.stored.id);
@@ -119,7 +120,12 @@ pub async fn discard(ctx: &Context, session: &Session, content: &mut Content) ->
     session.advance(0);
     ctx.sessions.remove(&session.stored.id);
     end(ctx, &session.stored, length).await?;
-    remove_file(ctx, &session.stored.key).await
+    remove_file(ctx, &session.stored.key).await?;
+    if session.take_mark() {
+        let (storage, key) = (ctx.storage.clone(), session.stored.key.clone());
+        blocking(move || storage.unmark(&key).map_err(io("taking a mark away"))).await?;
+    }
+    Ok(())
 }
 
 /// Ends a session on record. Its file is queued for removal with that, so that no crash leaves it behind.

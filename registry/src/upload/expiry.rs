@@ -1,24 +1,20 @@
-//! Sessions that nobody finishes go after a day (PUSH-CANCEL-2): those in memory by their last use, those from before a restart by
-//! the age of their row and the last write to their file.
+//! Sessions that nobody finishes go, after a day unless configured otherwise (PUSH-CANCEL-2): those in memory by their last use, those
+//! from before a restart by the age of their row and the last write to their file.
 
 use super::{cancel, commit};
 use crate::context::Context;
 use crate::error::RegistryError;
+use crate::storage;
 use crate::store::uploads;
 use model::Timestamp;
 use std::sync::Arc;
-use std::time::Duration;
 
-/// How long an unfinished session is kept, in seconds.
-pub const SESSION_SECS_MAX: u64 = 24 * 60 * 60;
-/// How often to look, in seconds.
-pub const PERIOD_SECS: u64 = 10 * 60;
 /// Sessions ended per look.
 const BATCH: u8 = 200;
 
 /// One bounded batch; returns how many sessions ended.
 pub async fn expire(ctx: &Arc<Context>) -> Result<usize, RegistryError> {
-    let before = ctx.clock.now().minus(Duration::from_secs(SESSION_SECS_MAX));
+    let before = ctx.clock.now().minus(ctx.config.gc.uploads);
     let mut ended = 0;
     for session in ctx.sessions.idle_since(before, usize::from(BATCH)) {
         cancel(ctx, session).await?;
@@ -39,8 +35,6 @@ pub async fn expire(ctx: &Arc<Context>) -> Result<usize, RegistryError> {
 
 async fn written_since(ctx: &Context, row: &uploads::StoredUpload, before: Timestamp) -> bool {
     let path = ctx.storage.path(&row.key);
-    let modified = tokio::task::spawn_blocking(move || std::fs::metadata(path).and_then(|metadata| metadata.modified())).await;
-    let Ok(Ok(modified)) = modified else { return false };
-    let since_epoch = modified.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_micros(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX)) >= before
+    let written = tokio::task::spawn_blocking(move || storage::written_at(&path)).await;
+    matches!(written, Ok(Ok(at)) if at >= before)
 }

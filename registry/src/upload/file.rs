@@ -4,7 +4,7 @@
 
 use super::sessions::Held;
 use crate::hash::Running;
-use crate::storage::{Storage, StorageKey, require_room_for};
+use crate::storage::require_room_for;
 use bytes::{Buf as _, Bytes};
 use model::{Digest, name::Algorithm};
 use std::fs::File;
@@ -26,9 +26,9 @@ pub struct UploadFile {
 pub struct Sink(Arc<File>);
 
 impl UploadFile {
-    /// Opens or makes the file. When `held` is not known, or not what the file has, the file is hashed again.
-    pub fn open(storage: &Storage, key: &StorageKey, held: Option<Held>, algorithm: Algorithm) -> io::Result<Self> {
-        let file = Arc::new(storage.append(key)?);
+    /// The file of an upload, opened to be appended to. When `held` is not known, or not what the file has, the file is hashed again.
+    pub fn open(file: File, held: Option<Held>, algorithm: Algorithm) -> io::Result<Self> {
+        let file = Arc::new(file);
         let length = file.metadata()?.len();
         let held = match held {
             Some(held) if held.length == length => held,
@@ -134,7 +134,8 @@ fn write_all(mut file: &File, chunks: &mut [Bytes]) -> io::Result<()> {
     Ok(())
 }
 
-fn hash_of(mut file: &File, algorithm: Algorithm) -> io::Result<Running> {
+/// The hash of all that `file` has.
+pub fn hash_of(mut file: &File, algorithm: Algorithm) -> io::Result<Running> {
     let mut hash = Running::new(algorithm);
     file.rewind()?;
     let mut buffer = vec![0; READ_BYTES];
@@ -153,13 +154,14 @@ mod tests {
     use super::*;
     use crate::hash;
     use crate::route::UploadId;
+    use crate::storage::{Storage, StorageKey};
 
     #[test]
     fn bytes_are_hashed_as_they_are_written_and_again_from_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let storage = Storage::open(folder.path()).unwrap();
         let key = StorageKey::of_upload(&UploadId::from_random(1));
-        let mut file = UploadFile::open(&storage, &key, None, Algorithm::Sha256).unwrap();
+        let mut file = UploadFile::open(storage.append(&key).unwrap(), None, Algorithm::Sha256).unwrap();
         let chunks: Vec<Bytes> = (0..200u8).map(|n| Bytes::from(vec![n; usize::from(n)])).collect();
         let all: Vec<u8> = chunks.concat();
         file.append(chunks).unwrap();
@@ -169,7 +171,7 @@ mod tests {
         assert_eq!(file.digest(Algorithm::Sha256).unwrap(), hash::digest(Algorithm::Sha256, &all));
         assert_eq!(file.digest(Algorithm::Sha512).unwrap(), hash::digest(Algorithm::Sha512, &all));
         let held = file.into_held();
-        let again = UploadFile::open(&storage, &key, None, Algorithm::Sha256).unwrap();
+        let again = UploadFile::open(storage.append(&key).unwrap(), None, Algorithm::Sha256).unwrap();
         assert_eq!(again.length(), held.length);
         assert_eq!(again.digest(Algorithm::Sha256).unwrap(), held.hash.finish());
     }
@@ -179,10 +181,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let storage = Storage::open(folder.path()).unwrap();
         let key = StorageKey::of_upload(&UploadId::from_random(2));
-        let mut file = UploadFile::open(&storage, &key, None, Algorithm::Sha256).unwrap();
+        let mut file = UploadFile::open(storage.append(&key).unwrap(), None, Algorithm::Sha256).unwrap();
         let stale = file.held();
         file.append(vec![Bytes::from_static(b"abc"), Bytes::new()]).unwrap();
-        let file = UploadFile::open(&storage, &key, Some(stale), Algorithm::Sha256).unwrap();
+        let file = UploadFile::open(storage.append(&key).unwrap(), Some(stale), Algorithm::Sha256).unwrap();
         assert_eq!(file.length(), 3);
         assert_eq!(file.digest(Algorithm::Sha256).unwrap(), hash::digest(Algorithm::Sha256, b"abc"));
     }

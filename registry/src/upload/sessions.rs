@@ -30,6 +30,10 @@ pub struct Session {
     pending: Arc<AtomicU64>,
     active_at: AtomicI64,
     row: AtomicBool,
+    /// Whether a row names its file.
+    known: AtomicBool,
+    /// Whether its file has a mark, because none did when it was made.
+    marked: AtomicBool,
     /// Held while the row is being written.
     row_turn: tokio::sync::Mutex<()>,
     closed: AtomicBool,
@@ -84,6 +88,7 @@ impl Session {
     pub fn recalled(stored: StoredUpload, length: u64, now: Timestamp, pending: Arc<AtomicU64>) -> Self {
         let mut session = Self::with(stored, Content::Unknown, now, pending);
         session.row = AtomicBool::new(true);
+        session.known = AtomicBool::new(true);
         session.advance(length);
         session
     }
@@ -96,6 +101,8 @@ impl Session {
             pending,
             active_at: AtomicI64::new(now.as_micros()),
             row: AtomicBool::new(false),
+            known: AtomicBool::new(false),
+            marked: AtomicBool::new(false),
             row_turn: tokio::sync::Mutex::default(),
             closed: AtomicBool::new(false),
             holder: Mutex::new(CancellationToken::new()),
@@ -144,6 +151,26 @@ impl Session {
 
     pub fn unclaim_row(&self) {
         self.row.store(false, Ordering::Release);
+    }
+
+    /// Whether a row names its file, so that a crash does not leave it behind.
+    pub fn is_known(&self) -> bool {
+        self.known.load(Ordering::Acquire)
+    }
+
+    /// Its row is written.
+    pub fn known(&self) {
+        self.known.store(true, Ordering::Release);
+    }
+
+    /// Its file was made with a mark.
+    pub fn mark(&self) {
+        self.marked.store(true, Ordering::Release);
+    }
+
+    /// Whether its file has a mark, which whoever asks takes away.
+    pub fn take_mark(&self) -> bool {
+        self.marked.swap(false, Ordering::AcqRel)
     }
 
     /// From here on no row is written. One that is being written is there when this returns: a row that came after the end of its

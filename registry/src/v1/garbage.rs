@@ -26,7 +26,7 @@ pub(super) async fn plan(State(api): State<Api>, Authenticated(caller): Authenti
         (status = "default", description = "Refused", body = Problem)))]
 pub(super) async fn collect(State(api): State<Api>, Authenticated(caller): Authenticated) -> Result<Json<GarbageCollected>, ApiError> {
     require_admin(&api.0, &caller, &Resource::server()).await?;
-    let Collected { manifests, links, blobs, files, bytes, pinned, more, .. } = gc::run(&api.0).await.map_err(fault)?;
+    let Collected { manifests, links, blobs, files, bytes, pinned, more, .. } = gc::run(&api.0, &caller).await.map_err(fault)?;
     Ok(Json(GarbageCollected { manifests, links, blobs, files, bytes, pinned, more }))
 }
 

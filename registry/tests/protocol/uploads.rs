@@ -305,6 +305,53 @@ async fn nobody_s_uploads_go_after_a_day() {
     .await;
 }
 
+/// A killed server leaves files that no row knows. They have a mark, and go; a mark that was left on a file that a row knows goes alone.
+#[tokio::test]
+async fn marked_files_that_no_row_knows_go_and_others_stay() {
+    on_each(|world| async move {
+        let (short, long) = (world.blob("a", CONTENT).await, world.blob("a", b"other bytes").await);
+        let sha512_digest = sha512(CONTENT);
+        let single = world.post(format!("/v2/b/blobs/uploads/?digest={sha512_digest}")).bytes(CONTENT).send().await;
+        assert_eq!(single.status, StatusCode::CREATED);
+        let location = world.session("a").await;
+        world.patch(&location).bytes(&CONTENT[..10]).send().await;
+        assert_eq!(world.files(), 4);
+        let blobs = world.blobs();
+        for folder in std::fs::read_dir(&blobs).unwrap().map(|folder| folder.unwrap().path()).filter(|folder| !folder.ends_with("new")) {
+            for file in std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()) {
+                // The acknowledged one may still have its own.
+                let _ = std::fs::hard_link(&file, blobs.join("new").join(file.file_name().unwrap()));
+            }
+        }
+        for (id, marked) in [("aa000000000000000000000000000001", true), ("bb000000000000000000000000000002", false)] {
+            let mark = blobs.join("new").join(id);
+            std::fs::write(&mark, "some bytes").unwrap();
+            // The second one was cut off between the mark and the file.
+            if marked {
+                std::fs::hard_link(&mark, blobs.join(&id[..2]).join(id)).unwrap();
+            }
+        }
+        let world = world.restart().await;
+        // Where other servers can be at work here, only after a while.
+        if !world.db.is_exclusive() {
+            assert_eq!((world.registry.clear_marks().await.unwrap(), world.files()), (0, 5));
+            for mark in std::fs::read_dir(blobs.join("new")).unwrap() {
+                let file = std::fs::File::options().write(true).open(mark.unwrap().path()).unwrap();
+                file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(1_799_990_000)).unwrap();
+            }
+        }
+        assert_eq!(world.registry.clear_marks().await.unwrap(), 1);
+        assert_eq!((world.files(), std::fs::read_dir(blobs.join("new")).unwrap().count()), (4, 0));
+        is_there(&world, "a", &short, CONTENT).await;
+        is_there(&world, "a", &long, b"other bytes").await;
+        is_there(&world, "b", &sha512_digest, CONTENT).await;
+        let status = world.get(&location).send().await;
+        assert_eq!((status.status, status.header("range")), (StatusCode::NO_CONTENT, "0-9"));
+        assert_eq!(world.registry.clear_marks().await.unwrap(), 0);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn unsupported_methods_are_refused_by_name() {
     on_each(|world| async move {

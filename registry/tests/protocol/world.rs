@@ -16,7 +16,7 @@ use platform::wake::Wake;
 use registry::{Registry, RegistryConfig, SettingsChange};
 use serde_json::{Value, json};
 use sha2::Digest as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tower::ServiceExt as _;
@@ -174,8 +174,14 @@ impl World {
 
     /// Files that lie in the blob folder.
     pub fn files(&self) -> usize {
-        let folders = std::fs::read_dir(self.folder.path().join("blobs")).unwrap();
-        folders.map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap().count()).sum()
+        let folders = std::fs::read_dir(self.blobs()).unwrap().map(|folder| folder.unwrap());
+        // A mark goes soon after its upload was acknowledged.
+        folders.filter(|folder| folder.file_name() != "new").map(|folder| std::fs::read_dir(folder.path()).unwrap().count()).sum()
+    }
+
+    /// The folder of blob files.
+    pub fn blobs(&self) -> PathBuf {
+        self.folder.path().join("blobs")
     }
 }
 
