@@ -170,7 +170,10 @@ impl RegistryError {
             Self::PageInvalid(_) => "PAGINATION_NUMBER_INVALID",
             Self::Unsupported { .. } | Self::SettingsInvalid(_) => "UNSUPPORTED",
             Self::TooMany(_) => "TOOMANYREQUESTS",
-            Self::Unavailable(_) | Self::Db(_) | Self::Io { .. } | Self::Internal(_) => "UNKNOWN",
+            // As other registries call it; the specification has no name for either.
+            Self::Unavailable(_) | Self::Db(DbError::Unavailable(_) | DbError::Conflict) => "UNAVAILABLE",
+            Self::Io { source, .. } if is_read_only(source) => "UNAVAILABLE",
+            Self::Db(_) | Self::Io { .. } | Self::Internal(_) => "UNKNOWN",
         }
     }
 
