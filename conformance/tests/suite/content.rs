@@ -87,9 +87,9 @@ fn artifact(artifact_type: &'static str) -> Kind {
     Kind { layers: 1, layer_type: artifact_type, config_type: NOTHING, artifact_type: Some(artifact_type), ..IMAGE }
 }
 
-fn about(subject: &Value, kind: Kind) -> Kind {
+fn about(subject: &Value, kind: &Kind) -> Kind {
     let annotations = json!({ "org.example.suite": "hello", format!("org.example.{}", hex::encode(random(8))): "unique" });
-    Kind { subject: Some(subject.clone()), annotations: annotations.as_object().cloned(), ..kind }
+    Kind { subject: Some(subject.clone()), annotations: annotations.as_object().cloned(), ..kind.clone() }
 }
 
 impl Set {
@@ -228,16 +228,16 @@ fn with_subjects() -> [Set; 3] {
     artifacts = artifacts.tagged("subject");
     artifacts.image("amd64", &Kind { subject: Some(subject.clone()), ..IMAGE });
     for (artifact_type, tag) in ARTIFACT.into_iter().zip(["artifact1", "artifact2"]) {
-        artifacts.image("amd64", &about(&subject, artifact(artifact_type)));
+        artifacts.image("amd64", &about(&subject, &artifact(artifact_type)));
         artifacts = artifacts.tagged(tag);
     }
     let indexes = set("index-with-subject", |set| {
         let subject = set.index(&IMAGE);
-        set.index(&about(&subject, artifact(ARTIFACT[0])));
+        set.index(&about(&subject, &artifact(ARTIFACT[0])));
     });
     let missing = set("missing-subject", |set| {
         let subject = json!({ "mediaType": MANIFEST_TYPE, "size": 123, "digest": random_digest() });
-        set.image("amd64", &about(&subject, artifact(ARTIFACT[0])));
+        set.image("amd64", &about(&subject, &artifact(ARTIFACT[0])));
     });
     [artifacts, indexes, missing]
 }
