@@ -22,7 +22,7 @@ const AWAY_MS: [u64; 3] = [100, 2_000, 12_000];
 /// How long it is there before it goes.
 const THERE: Duration = Duration::from_secs(2);
 /// Longest time until everything goes on again, and longest time for an answer while it is away.
-const RECOVERY: Duration = Duration::from_secs(60);
+const RECOVERY: Duration = Duration::from_mins(1);
 const ANSWER_SECS_MAX: u64 = 45;
 
 /// A PostgreSQL server in a folder of its own.

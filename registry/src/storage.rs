@@ -227,7 +227,7 @@ mod tests {
         std::fs::write(folder.path().join("blobs/new/foreign"), "").unwrap();
         assert_eq!(io::read_to_string(storage.read(&key).unwrap()).unwrap(), "abcde");
         let marked: Vec<StorageKey> = storage.marked().unwrap().into_iter().map(|marked| marked.key).collect();
-        assert_eq!(marked, [key.clone()]);
+        assert_eq!(marked, std::slice::from_ref(&key));
         assert_eq!(key.upload(), UploadId::from_random(7));
         storage.unmark(&key).unwrap();
         storage.unmark(&key).unwrap();
