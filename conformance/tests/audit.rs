@@ -163,7 +163,7 @@ async fn who_was_stopped_by_a_quota_or_pushed_what_is_incomplete_is_found() -> R
     let elsewhere = Repository { client: server.admin()?, name: "acme/large".into() };
     let large = Blob::made_up(rand::random(), 300_000);
     elsewhere.push_blob(&large).await?;
-    change(&repository.client, json!({"quota_bytes": 50_000})).await?;
+    change(&repository.client, json!({"quota_bytes": 50_000, "sparse": "refuse"})).await?;
     let pusher = server.new_user("pusher").await?;
     server.grant("user:pusher", "push", "repository", "acme/*").await?;
     let his = repository.seen_by(&pusher);
