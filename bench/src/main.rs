@@ -1,18 +1,27 @@
-//! A load client for OCI registries, over plain HTTP/1.1 on loopback: threads that block, and one epoll loop for small requests.
+//! A load client for OCI registries, over HTTP/1.1 on loopback: threads that block, and one epoll loop for small requests.
 //!
-//! Each lane prints one line of JSON. `bench compare` runs the lanes against two registries in shuffled pairs and prints a table of the
-//! medians of the pairs' ratios against what we promise: absolute numbers of one machine at one moment mean little.
+//! Each lane prints one line of JSON. `bench compare` runs the lanes against several servers in shuffled pairs and prints a table of the
+//! medians of the pairs' ratios against what we promise: absolute numbers of one machine at one moment mean little. `lists`, `memory`,
+//! `storm` and `growth` do the same for what is more than a lane.
 //! Deliberately small and blocking, so that the client is not what is measured.
 
 mod accounting;
 mod blob;
+mod certificate;
 mod compare;
 mod connection;
 mod deploy;
 mod fleet;
+mod growth;
 mod lanes;
+mod lists;
+mod memory;
 mod options;
 mod report;
+mod score;
+mod sides;
+mod storm;
+mod stream;
 
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
@@ -46,8 +55,18 @@ enum Command {
     Coldstart(Lane),
     /// Delete the blobs that `push` with the same seed, count and size pushed
     Delete(Lane),
-    /// All lanes against two registries, in shuffled pairs
+    /// All lanes against other servers, in shuffled pairs
     Compare(CompareOptions),
+    /// Make an authority and a certificate for 127.0.0.1
+    Certificate(certificate::CertificateOptions),
+    /// Pages of tags, of a repository with many of them
+    Lists(lists::ListOptions),
+    /// Memory of a server that was just started: at rest, and under slow pushes
+    Memory(memory::MemoryOptions),
+    /// Many clients pull one image at once
+    Storm(storm::StormOptions),
+    /// A registry of many manifests beside a small one
+    Growth(growth::GrowthOptions),
     /// A real server under simulated agents: its memory, and what planning one service costs
     Fleet(fleet::FleetOptions),
     /// The deploy path on this machine's Docker Engine, beside Docker Swarm
@@ -73,7 +92,12 @@ fn main() -> Result<()> {
         Command::Get(lane) => (lanes::get::run, lane),
         Command::Coldstart(lane) => (lanes::coldstart::run, lane),
         Command::Delete(lane) => (lanes::transfer::delete, lane),
-        Command::Compare(options) => return compare::run(&options),
+        Command::Compare(options) => return verdict(compare::run(&options)?),
+        Command::Certificate(options) => return certificate::make(&options),
+        Command::Lists(options) => return verdict(lists::run(&options)?),
+        Command::Memory(options) => return verdict(memory::run(&options)?),
+        Command::Storm(options) => return verdict(storm::run(&options)?),
+        Command::Growth(options) => return verdict(growth::run(&options)?),
         Command::Deploy(options) => return verdict(deploy::run(&options)?),
         Command::Fleet(options) => return verdict(fleet::run(&options)?),
     };
