@@ -101,7 +101,7 @@ pub fn sizes(most: usize) -> Vec<usize> {
 
 /// A step that comes by every number below `all` before it repeats one: about 0.6 of it, with no divisor in common.
 fn stride(all: usize) -> usize {
-    (all * 618 / 1000..).find(|step| greatest_common_divisor(*step, all) == 1).unwrap_or(1)
+    (all * 618 / 1000..all).find(|step| greatest_common_divisor(*step, all) == 1).unwrap_or(1)
 }
 
 fn greatest_common_divisor(a: usize, b: usize) -> usize {

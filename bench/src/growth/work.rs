@@ -66,10 +66,7 @@ impl Registry<'_> {
     pub fn measure(&self, work: Work, round: usize, seed: u64) -> Result<f64> {
         let side = self.server.side(&Shape::repository(1))?;
         match work {
-            Work::Again => {
-                let path = self.shape.path(self.manifests - 1);
-                median_of(&side, LaneOptions { path, count: HOT, ..LaneOptions::default() })
-            }
+            Work::Again => median_of(&side, self.shape.path(self.manifests - 1), HOT),
             Work::Once => self.each_once(&side, round),
             Work::Put => {
                 let puts = manifests::put(&side, &LaneOptions { count: PUTS, seed, ..LaneOptions::default() })?;
@@ -103,8 +100,7 @@ impl Registry<'_> {
             // A page of the small registry is all of it, so that its pages begin before its first repository.
             let after = (repositories - PAGE) * page / 2;
             let after = after.checked_sub(1).map(|number| format!("&last={}", Shape::repository(number))).unwrap_or_default();
-            let path = format!("/v2/_catalog?n={PAGE}{after}");
-            times.push(median_of(side, LaneOptions { path, count: PAGES, ..LaneOptions::default() })?);
+            times.push(median_of(side, format!("/v2/_catalog?n={PAGE}{after}"), PAGES)?);
         }
         Ok(median(&times))
     }
@@ -141,8 +137,8 @@ impl Registry<'_> {
     }
 }
 
-fn median_of(side: &Side, options: LaneOptions) -> Result<f64> {
-    Ok(median(&get::run(side, &options)?.latencies_ms))
+fn median_of(side: &Side, path: String, count: usize) -> Result<f64> {
+    Ok(median(&get::run(side, &LaneOptions { path, count, ..LaneOptions::default() })?.latencies_ms))
 }
 
 /// Milliseconds of a collection that takes `count` blobs.
