@@ -10,7 +10,7 @@ help:
 	@echo "make mutants        break one rule after another, and see that the simulation notices each"
 	@echo "make fuzz           each fuzz target for a minute (SECS=60 TARGETS=\"route manifest\")"
 	@echo "make lint           formatting and lints only"
-	@echo "make bench          side by side with Debian's docker-registry, and the numbers that we promise"
+	@echo "make bench          side by side with Debian's docker-registry and nginx, and the numbers that we promise"
 	@echo "make compose-check  docker-compose.yml, started with images built here"
 	@echo "make clean-demo     remove what a demo that was cut off left behind"
 

@@ -90,6 +90,14 @@ impl Row {
         }
     }
 
+    /// Its work, and who it is measured by where that matters.
+    fn name(&self) -> String {
+        match (&self.beside, self.promised.or(self.target)) {
+            (Some(beside), Some(Bound::TimesAtLeast(_) | Bound::TimesAtMost(_))) => format!("{} (beside {})", self.work, beside.name),
+            _ => self.work.clone(),
+        }
+    }
+
     fn cells(&self) -> Vec<String> {
         let (name, value, ratio) = match &self.beside {
             Some(beside) => (beside.name.clone(), short(beside.value), format!("{:.2} x", beside.ratio)),
@@ -120,15 +128,6 @@ pub fn print(title: &str, rows: &[Row]) -> bool {
         println!("MISSED: {missed}");
     }
     short.is_empty() && missed.is_empty()
-}
-
-impl Row {
-    fn name(&self) -> String {
-        match &self.beside {
-            Some(beside) => format!("{} (beside {})", self.work, beside.name),
-            None => self.work.clone(),
-        }
-    }
 }
 
 impl fmt::Display for Bound {

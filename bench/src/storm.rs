@@ -3,7 +3,7 @@
 //! A client logs in where that is asked, gets the manifest, then the config and each layer, on one connection. What comes is dropped in
 //! the kernel: the clients of a storm have processors of their own, and the one machine here is to be the server's.
 
-mod prober;
+mod probers;
 
 use crate::blob::Blob;
 use crate::connection::{Body, Connection};
@@ -14,7 +14,7 @@ use crate::score::{self, Bound, Row};
 use crate::sides::PairOptions;
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
-use prober::Prober;
+use probers::Probers;
 use rand::seq::SliceRandom;
 use serde_json::Value;
 use std::sync::Barrier;
@@ -105,7 +105,7 @@ fn seed(side: &Side, bytes: usize) -> Result<()> {
 
 /// Seconds until the last client has everything.
 fn storm(side: &Side, options: &StormOptions, manifests_ms: &mut Vec<f64>) -> Result<f64> {
-    let prober = Prober::start(side, path_of_manifest())?;
+    let probers = Probers::start(side, &path_of_manifest())?;
     let start = Barrier::new(options.clients + 1);
     let secs = std::thread::scope(|scope| {
         let client = || {
@@ -120,7 +120,7 @@ fn storm(side: &Side, options: &StormOptions, manifests_ms: &mut Vec<f64>) -> Re
         }
         anyhow::Ok(began.elapsed().as_secs_f64())
     });
-    manifests_ms.extend(prober.stop()?);
+    manifests_ms.extend(probers.stop()?);
     secs
 }
 
