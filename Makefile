@@ -11,7 +11,7 @@ help:
 	@echo "make oracle         ask decide() and Cedar the same of random grants (SEEDS=5000), or one world aloud (SEED=1234); a long build"
 	@echo "make fuzz           each fuzz target for a minute (SECS=60 TARGETS=\"route manifest\")"
 	@echo "make lint           formatting and lints only"
-	@echo "make bench          side by side with Debian's docker-registry, and the numbers that we promise"
+	@echo "make bench          side by side with Debian's docker-registry and nginx, and the numbers that we promise"
 	@echo "make compose-check  docker-compose.yml, started with images built here"
 	@echo "make clean-demo     remove what a demo that was cut off left behind"
 

@@ -20,6 +20,13 @@ pub fn peak_mb(pids: &[u32]) -> f64 {
     memory_mb(pids, "VmHWM:")
 }
 
+/// Lets the peak begin anew from what is resident now. Where that is refused the peak stays that of the whole life, which is no less.
+pub fn forget_peak(pids: &[u32]) {
+    for pid in pids {
+        std::fs::write(format!("/proc/{pid}/clear_refs"), "5").ok();
+    }
+}
+
 /// `utime` and `stime`, which stand 12 and 13 places after the parenthesised name (which may hold spaces).
 fn ticks(stat: &str) -> Option<f64> {
     let (_, fields) = stat.rsplit_once(") ")?;

@@ -1,39 +1,36 @@
-//! Two registries side by side: every lane on both, the order of lanes and of sides shuffled in each round, pushed blobs deleted and the
-//! disk synced before the next, so that neither pays for the other. What counts is the median of the pairs' ratios.
+//! Our server beside others: every lane on all sides that it has, the order of lanes and of sides shuffled in each round, pushed blobs
+//! deleted and the disk synced before the next, so that none pays for the other. What counts is the median of the pairs' ratios.
+//!
+//! Beside docker-registry stands nginx, which serves the same blobs as files.
 
-use crate::lanes::{self, load, manifests, transfer};
-use crate::options::{LaneOptions, MIB, Method, Side};
-use crate::report::{Measured, median};
-use anyhow::{Result, ensure};
+mod lanes;
+
+use crate::blob::Blob;
+use crate::lanes::{manifests, transfer};
+use crate::options::{LaneOptions, Side, loopback};
+use crate::report::{Measured, percentile};
+use crate::score::{self, Bound, Row};
+use crate::sides::PairOptions;
+use anyhow::{Context, Result, ensure};
 use clap::Args;
-use comfy_table::{Table, presets};
+use lanes::{Does, Lane, TAGS};
 use rand::seq::SliceRandom;
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Write;
-use std::path::PathBuf;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
 
-/// Tags that `load` asks for.
-const TAGS: usize = 200;
+const REPOSITORY: &str = "bench/a";
 
 #[derive(Debug, Args)]
 pub struct CompareOptions {
-    /// `http://127.0.0.1:PORT` of our server
-    #[arg(long)]
-    ours: String,
-    #[arg(long)]
-    ours_pid: u32,
-    /// `user:password` for our server
-    #[arg(long)]
-    ours_auth: Option<String>,
-    /// `http://127.0.0.1:PORT` of the other
-    #[arg(long)]
-    theirs: String,
-    #[arg(long)]
-    theirs_pid: u32,
-    /// Name of the other in the table
-    #[arg(long, default_value = "theirs")]
-    theirs_name: String,
-    /// Pairs per lane
+    #[command(flatten)]
+    pair: PairOptions,
+    #[command(flatten)]
+    files: FileOptions,
+    #[command(flatten)]
+    tls: TlsOptions,
+    /// Rounds of each lane
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// Divides the sizes of blobs, for a quick look
@@ -44,158 +41,204 @@ pub struct CompareOptions {
     raw: Option<PathBuf>,
 }
 
-/// One comparison: what is run, and the ratio that we promise, if we do.
-struct Lane {
-    name: &'static str,
-    target: Option<f64>,
-    run: lanes::Run,
-    options: LaneOptions,
-    /// Whether each round gets blobs of its own, which are deleted afterwards.
-    pushes: bool,
+/// A server of files, as the second peer of pulls.
+#[derive(Debug, Args)]
+struct FileOptions {
+    /// `http://127.0.0.1:PORT` of nginx
+    #[arg(long, value_parser = loopback, requires = "nginx_root")]
+    nginx: Option<String>,
+    /// Folder that it serves
+    #[arg(long)]
+    nginx_root: Option<PathBuf>,
+    /// Its processes
+    #[arg(long, value_delimiter = ',')]
+    nginx_pids: Vec<u32>,
 }
 
-/// The pairs of one lane.
-#[derive(Default)]
-struct Pairs {
-    ours: Vec<Measured>,
-    theirs: Vec<Measured>,
+/// What both serve over TLS.
+#[derive(Debug, Args)]
+struct TlsOptions {
+    /// `https://127.0.0.1:PORT` of a server of ours, with the same credentials
+    #[arg(long, value_parser = loopback, requires_all = ["ours_tls_pid", "nginx_tls", "authority"])]
+    ours_tls: Option<String>,
+    #[arg(long)]
+    ours_tls_pid: Option<u32>,
+    /// `https://127.0.0.1:PORT` of nginx
+    #[arg(long, value_parser = loopback)]
+    nginx_tls: Option<String>,
+    /// Authority that both have their certificates from, PEM
+    #[arg(long)]
+    authority: Option<PathBuf>,
 }
 
-pub fn run(options: &CompareOptions) -> Result<()> {
-    let sides = Sides::of(options);
-    let lanes = compared(options.divide.max(1));
-    let mut raw = options.raw.as_ref().map(File::create).transpose()?;
-    let seed = rand::random::<u32>();
-    for side in [&sides.ours, &sides.theirs] {
-        seed_side(side, &lanes)?;
+/// Who can take part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Seat {
+    Ours,
+    Registry,
+    Nginx,
+    OursTls,
+    NginxTls,
+}
+
+type Sides = BTreeMap<Seat, Side>;
+type Results = BTreeMap<Seat, Vec<Measured>>;
+
+/// Whether everything was kept.
+pub fn run(options: &CompareOptions) -> Result<bool> {
+    let sides = sides(options);
+    let (lanes, left_out): (Vec<_>, Vec<_>) = lanes::all(options.divide.max(1))
+        .into_iter()
+        .map(|lane| (lane.name, lane.with(|seat| sides.contains_key(&seat))))
+        .partition(|(_, lane)| lane.is_some());
+    for (name, _) in left_out {
+        println!("left out, since nobody to compare with was named: {name}");
     }
-    let mut pairs: Vec<Pairs> = lanes.iter().map(|_| Pairs::default()).collect();
+    let lanes: Vec<Lane> = lanes.into_iter().filter_map(|(_, lane)| lane).collect();
+    for (seat, side) in &sides {
+        seed(*seat, side, &lanes, options.files.nginx_root.as_deref())?;
+    }
+    let mut raw = options.raw.as_ref().map(File::create).transpose()?;
+    let mut results: Vec<Results> = lanes.iter().map(|_| Results::default()).collect();
+    let seed = u64::from(rand::random::<u32>()) * 1000;
     for round in 0..options.rounds {
         let mut order: Vec<usize> = (0..lanes.len()).collect();
         order.shuffle(&mut rand::rng());
         for index in order {
             eprintln!("round {} of {}: {}", round + 1, options.rounds, lanes[index].name);
-            let blob_seed = u64::from(seed) * 1000 + u64::try_from(round * 100 + index * 10)?;
-            run_pair(&sides, &lanes[index], blob_seed, &mut pairs[index], raw.as_mut())?;
+            let seed = seed + u64::try_from(round * 100 + index * 10)?;
+            run_lane(&sides, &lanes[index], seed, &mut results[index], raw.as_mut())?;
         }
     }
-    print_table(&options.theirs_name, &lanes, &pairs);
-    let missed: Vec<&str> = lanes
-        .iter()
-        .zip(&pairs)
-        .filter(|(lane, pairs)| lane.target.is_some_and(|t| pairs.ratio() < t))
-        .map(|(lane, _)| lane.name)
-        .collect();
-    ensure!(missed.is_empty(), "below what we promise: {}", missed.join(", "));
-    Ok(())
+    let rows: Vec<Row> = lanes.iter().zip(&results).flat_map(|(lane, results)| rows(&sides, lane, results)).collect();
+    Ok(score::print("registry", &rows))
 }
 
-struct Sides {
-    ours: Side,
-    theirs: Side,
-}
-
-impl Sides {
-    fn of(options: &CompareOptions) -> Self {
-        let side = |url: &str, pid: u32, auth: &Option<String>, label: &str| Side {
-            url: url.trim_start_matches("http://").trim_end_matches('/').to_owned(),
-            auth: auth.clone(),
-            token: None,
-            pids: vec![pid],
-            repository: "bench/a".to_owned(),
-            label: label.to_owned(),
-        };
-        Self {
-            ours: side(&options.ours, options.ours_pid, &options.ours_auth, "ours"),
-            theirs: side(&options.theirs, options.theirs_pid, &None, &options.theirs_name),
-        }
+fn sides(options: &CompareOptions) -> Sides {
+    let [ours, theirs] = options.pair.both(REPOSITORY);
+    let mut sides = Sides::from([(Seat::Registry, theirs)]);
+    if let Some(url) = &options.files.nginx {
+        sides.insert(Seat::Nginx, Side::of(url, options.files.nginx_pids.clone(), REPOSITORY, "nginx"));
     }
+    let tls = &options.tls;
+    if let (Some(url), Some(pid)) = (&tls.ours_tls, tls.ours_tls_pid) {
+        let side = Side::of(url, vec![pid], REPOSITORY, "ours over TLS");
+        sides.insert(Seat::OursTls, Side { auth: ours.auth.clone(), authority: tls.authority.clone(), ..side });
+    }
+    if let Some(url) = &tls.nginx_tls {
+        let side = Side::of(url, options.files.nginx_pids.clone(), REPOSITORY, "nginx, TLS");
+        sides.insert(Seat::NginxTls, Side { authority: tls.authority.clone(), ..side });
+    }
+    sides.insert(Seat::Ours, ours);
+    sides
 }
 
-fn compared(divide: usize) -> Vec<Lane> {
-    let blobs = |mib: usize, parallel: usize| LaneOptions {
-        size: Some((mib * MIB / divide).max(MIB)),
-        parallel,
-        count: parallel,
-        ..LaneOptions::default()
-    };
-    let tags = |method| LaneOptions { count: TAGS, secs: 3.0, method, ..LaneOptions::default() };
-    let many = |count| LaneOptions { count, parallel: 8, ..LaneOptions::default() };
-    let lane = |name, target, run, options, pushes| Lane { name, target, run, options, pushes };
-    vec![
-        lane("durable push, 256 MiB", Some(2.5), transfer::push, blobs(256, 1), true),
-        lane("durable push, 8 x 64 MiB at once", Some(1.8), transfer::push, blobs(64, 8), true),
-        lane("manifest GET by tag", Some(30.0), load::run, tags(Method::Get), false),
-        lane("manifest HEAD by tag", None, load::run, tags(Method::Head), false),
-        lane("blob pull, 1 GiB", Some(1.0), transfer::pull, blobs(1024, 1), false),
-        lane("blob pull, 8 x 128 MiB at once", Some(1.3), transfer::pull, blobs(128, 8), false),
-        lane("small blobs, 8 at once", None, transfer::small, many(300), true),
-        lane("manifest PUT, 8 at once", None, manifests::put, many(200), true),
-    ]
-}
-
-/// What the reading lanes read.
-fn seed_side(side: &Side, lanes: &[Lane]) -> Result<()> {
+/// What the reading lanes of a side read.
+fn seed(seat: Seat, side: &Side, lanes: &[Lane], root: Option<&Path>) -> Result<()> {
     eprintln!("seeding {}", side.label);
-    for lane in lanes.iter().filter(|lane| lane.name.starts_with("blob pull")) {
-        transfer::push(side, &lane.options)?;
+    for lane in lanes.iter().filter(|lane| lane.seats().any(|other| other == seat)) {
+        match (lane.does, seat) {
+            (Does::Pull, Seat::Nginx | Seat::NginxTls) => write_files(root.context("--nginx-root")?, side, &lane.options)?,
+            (Does::Pull, _) => drop(transfer::push(side, &lane.options)?),
+            (Does::Ask, _) => drop(manifests::seed_tags(side, &LaneOptions { count: TAGS, parallel: 4, ..LaneOptions::default() })?),
+            (Does::Push, _) => {}
+        }
     }
-    manifests::seed_tags(side, &LaneOptions { count: TAGS, parallel: 4, ..LaneOptions::default() })?;
     Ok(())
 }
 
-fn run_pair(sides: &Sides, lane: &Lane, seed: u64, pairs: &mut Pairs, mut raw: Option<&mut File>) -> Result<()> {
-    let options = if lane.pushes { LaneOptions { seed, ..lane.options.clone() } } else { lane.options.clone() };
-    let mut order = [(&sides.ours, &mut pairs.ours), (&sides.theirs, &mut pairs.theirs)];
+/// The blobs of a lane as files, under the paths that a registry has them by.
+fn write_files(root: &Path, side: &Side, options: &LaneOptions) -> Result<()> {
+    for blob in transfer::large(options) {
+        let path = root.join(transfer::path_of(side, &blob).trim_start_matches('/'));
+        if !path.exists() {
+            std::fs::create_dir_all(path.parent().context("a blob has a folder")?)?;
+            write_file(&path, &blob).with_context(|| format!("writing {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+fn write_file(path: &Path, blob: &Blob) -> Result<()> {
+    let mut file = BufWriter::new(File::create(path)?);
+    blob.write_range(&mut file, 0, blob.size)?;
+    Ok(file.into_inner()?.sync_all()?)
+}
+
+fn run_lane(sides: &Sides, lane: &Lane, seed: u64, results: &mut Results, mut raw: Option<&mut File>) -> Result<()> {
+    let pushes = lane.does == Does::Push;
+    let options = if pushes { LaneOptions { seed, ..lane.options.clone() } } else { lane.options.clone() };
+    let mut order: Vec<Seat> = lane.seats().collect();
     order.shuffle(&mut rand::rng());
-    for (side, into) in order {
+    for seat in order {
+        let side = &sides[&seat];
         nix::unistd::sync();
         let measured = (lane.run)(side, &options)?;
         ensure!(measured.errors == 0, "{}: {} answered {} requests with errors", lane.name, side.label, measured.errors);
         if let Some(raw) = &mut raw {
             writeln!(raw, "{}", measured.to_json(&side.label))?;
         }
-        into.push(measured);
-        if lane.pushes && options.size.is_some() {
+        results.entry(seat).or_default().push(measured);
+        if pushes && options.size.is_some() {
             transfer::delete(side, &options)?;
         }
     }
     Ok(())
 }
 
-impl Pairs {
-    fn ratio(&self) -> f64 {
-        let ratios: Vec<f64> = self.ours.iter().zip(&self.theirs).map(|(ours, theirs)| ours.rate() / theirs.rate()).collect();
-        median(&ratios)
+/// What a lane showed: rates and processor time beside each peer, and the slowest of a hundred.
+fn rows(sides: &Sides, lane: &Lane, results: &Results) -> Vec<Row> {
+    let values = |seat: Seat, value: fn(&Measured) -> f64| results.get(&seat).into_iter().flatten().map(value).collect::<Vec<f64>>();
+    let Some(units) = results.get(&lane.ours).and_then(|all| all.first()) else { return Vec::new() };
+    let beside = |peer: Seat, work: &str, unit, value: fn(&Measured) -> f64| {
+        Row::pairs(work, unit, &values(lane.ours, value), (&sides[&peer].label, &values(peer, value)))
+    };
+    let mut rows = Vec::new();
+    for peer in &lane.peers {
+        let rate = beside(peer.seat, lane.name, units.unit(), Measured::rate);
+        rows.push(rate.promised(peer.promised).target(peer.target));
     }
+    for peer in &lane.peers {
+        let work = format!("{}: processor", lane.name);
+        rows.push(beside(peer.seat, &work, units.cost_unit(), Measured::cost).target(peer.cost));
+    }
+    if let Some(most) = lane.p99_ms_max {
+        let p99 = |measured: &Measured| percentile(&measured.latencies_ms, 0.99);
+        let work = format!("{}: p99", lane.name);
+        rows.extend(lane.peers.iter().map(|peer| beside(peer.seat, &work, "ms", p99).target(Bound::AtMost(most))));
+    }
+    rows
 }
 
-fn print_table(theirs_name: &str, lanes: &[Lane], pairs: &[Pairs]) {
-    let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN);
-    table.set_header(["lane", "unit", "ours", theirs_name, "ratio", "promised", "", "processor: ours", theirs_name, "unit"]);
-    for (lane, pairs) in lanes.iter().zip(pairs) {
-        let Some(unit) = pairs.ours.first() else { continue };
-        let rate = |side: &[Measured]| format!("{:.0}", median(&side.iter().map(Measured::rate).collect::<Vec<_>>()));
-        let cost = |side: &[Measured]| format!("{:.2}", median(&side.iter().map(Measured::cost).collect::<Vec<_>>()));
-        let ratio = pairs.ratio();
-        let verdict = match lane.target {
-            Some(target) if ratio < target => "MISSED",
-            Some(_) => "ok",
-            None => "",
-        };
-        table.add_row([
-            lane.name.to_owned(),
-            unit.unit().to_owned(),
-            rate(&pairs.ours),
-            rate(&pairs.theirs),
-            format!("{ratio:.2} x"),
-            lane.target.map(|target| format!("{target:.1} x")).unwrap_or_default(),
-            verdict.to_owned(),
-            cost(&pairs.ours),
-            cost(&pairs.theirs),
-            unit.cost_unit().to_owned(),
-        ]);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_stand_where_a_registry_has_its_blobs() {
+        let folder = tempfile::tempdir().unwrap();
+        let side = Side::of("127.0.0.1:1", Vec::new(), "bench/a", "nginx");
+        let options = LaneOptions { size: Some(5000), parallel: 2, count: 2, ..LaneOptions::default() };
+        write_files(folder.path(), &side, &options).unwrap();
+        for blob in transfer::large(&options) {
+            let mut expected = Vec::new();
+            blob.write_range(&mut expected, 0, blob.size).unwrap();
+            assert_eq!(std::fs::read(folder.path().join("v2/bench/a/blobs").join(&blob.digest)).unwrap(), expected);
+        }
     }
-    println!("{table}");
+
+    #[test]
+    fn a_lane_is_compared_with_each_of_its_peers() {
+        let lane = lanes::all(1).into_iter().find(|lane| lane.name.starts_with("blob pull")).unwrap();
+        let side = |label: &str| Side::of("127.0.0.1:1", Vec::new(), "a", label);
+        let sides = Sides::from([(Seat::Ours, side("ours")), (Seat::Registry, side("registry")), (Seat::Nginx, side("nginx"))]);
+        let measured = |wall_secs, cpu_secs| Measured { bytes: Some(1 << 30), wall_secs, cpu_secs, ..Measured::default() };
+        let results = Results::from([
+            (Seat::Ours, vec![measured(1.0, 0.5)]),
+            (Seat::Registry, vec![measured(2.0, 1.0)]),
+            (Seat::Nginx, vec![measured(1.0, 0.5)]),
+        ]);
+        assert_eq!(rows(&sides, &lane, &results).len(), 4);
+        assert!(score::print("test", &rows(&sides, &lane, &results)));
+    }
 }

@@ -2,21 +2,17 @@
 
 use crate::blob::Blob;
 use crate::options::{Drain, LaneOptions, MIB, Side, Upload};
+use crate::stream::Stream;
 use anyhow::{Context, Result, bail, ensure};
-use nix::sys::socket::{MsgFlags, recv};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::os::fd::AsRawFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// Longest silence of a server, in seconds.
-const READ_SECS_MAX: u64 = 120;
 /// Blobs up to here go out with their head in one segment, in bytes.
 const ONE_SEGMENT_BYTES_MAX: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub struct Connection {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Stream>,
     host: String,
     repository: String,
     authorization: String,
@@ -54,11 +50,8 @@ struct Head {
 
 impl Connection {
     pub fn open(side: &Side, options: &LaneOptions) -> Result<Self> {
-        let stream = TcpStream::connect(&side.url).with_context(|| format!("connecting to {}", side.url))?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(Duration::from_secs(READ_SECS_MAX)))?;
         Ok(Self {
-            stream: BufReader::with_capacity(64 * 1024, stream),
+            stream: BufReader::with_capacity(64 * 1024, Stream::open(side)?),
             host: side.url.clone(),
             repository: side.repository.clone(),
             authorization: side.authorization(),
@@ -88,6 +81,24 @@ impl Connection {
         };
         ended.expect(201)?;
         Ok(())
+    }
+
+    /// Pushes a blob in one PUT whose pieces go out `pace` apart, as over a slow line. When the body began and when it ended.
+    pub fn push_slowly(&mut self, blob: &Blob, piece: usize, pace: Duration) -> Result<(Instant, Instant)> {
+        let uploads = format!("/v2/{}/blobs/uploads/", self.repository);
+        let started = self.request("POST", &uploads, "", b"", Body::Keep)?.expect(202)?;
+        let head = self.head("PUT", &with_digest(&started.location, &blob.digest), OCTETS, Some(blob.size));
+        self.stream.get_mut().write_all(&head)?;
+        let began = Instant::now();
+        let mut due = began;
+        for start in (0..blob.size).step_by(piece) {
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            blob.write_range(self.stream.get_mut(), start, (start + piece).min(blob.size))?;
+            due += pace;
+        }
+        let ended = Instant::now();
+        self.response(Body::Keep)?.expect(201)?;
+        Ok((began, ended))
     }
 
     fn put_whole(&mut self, location: &str, blob: &Blob) -> Result<Response> {
@@ -190,16 +201,17 @@ impl Connection {
     }
 
     fn discard(&mut self, mut left: usize) -> Result<()> {
-        let (piece, flags) = match self.drain {
-            Drain::Copy => (MIB, MsgFlags::empty()),
-            // On TCP the kernel drops the bytes instead of copying them.
-            Drain::Discard => (4 * MIB, MsgFlags::MSG_TRUNC),
+        let piece = match self.drain {
+            Drain::Copy => MIB,
+            Drain::Discard => 4 * MIB,
         };
-        self.scratch.resize(piece, 0);
-        let socket = self.stream.get_ref().as_raw_fd();
+        // Once per connection: memory that is dropped into is never touched.
+        if self.scratch.is_empty() {
+            self.scratch = vec![0; piece];
+        }
         while left > 0 {
             let wanted = left.min(piece);
-            let read = recv(socket, &mut self.scratch[..wanted], flags)?;
+            let read = self.stream.get_mut().take(&mut self.scratch[..wanted], self.drain)?;
             ensure!(read > 0, "the server closed the connection with {left} bytes left");
             left -= read;
         }

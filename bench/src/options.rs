@@ -4,13 +4,14 @@ use anyhow::{Result, bail};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use clap::{Args, ValueEnum};
+use std::path::PathBuf;
 
 pub const MIB: usize = 1 << 20;
 
 /// One registry, as seen by the client.
 #[derive(Debug, Clone, Args)]
 pub struct Side {
-    /// `http://127.0.0.1:PORT`; loopback only
+    /// `http://127.0.0.1:PORT` (`https://` with `--authority`); loopback only
     #[arg(long, default_value = "127.0.0.1:5000", value_parser = loopback)]
     pub url: String,
     /// `user:password`, sent with every request
@@ -28,9 +29,23 @@ pub struct Side {
     /// Name of this side in the output
     #[arg(long, default_value = "")]
     pub label: String,
+    /// Speak TLS, and believe who shows a certificate of this authority (PEM)
+    #[arg(long)]
+    pub authority: Option<PathBuf>,
 }
 
 impl Side {
+    /// A side without credentials, by `127.0.0.1:PORT`.
+    pub fn of(url: &str, pids: Vec<u32>, repository: &str, label: &str) -> Self {
+        let (url, repository, label) = (url.to_owned(), repository.to_owned(), label.to_owned());
+        Self { url, auth: None, token: None, pids, repository, label, authority: None }
+    }
+
+    /// The same server, another repository.
+    pub fn at(&self, repository: impl Into<String>) -> Self {
+        Self { repository: repository.into(), ..self.clone() }
+    }
+
     /// The `Authorization` header with its line end; empty without credentials.
     pub fn authorization(&self) -> String {
         match (&self.auth, &self.token) {
@@ -127,8 +142,8 @@ pub enum Drain {
 }
 
 /// `host:port` of a loopback URL: this tool loads only the machine it runs on.
-fn loopback(url: &str) -> Result<String> {
-    let host = url.trim_start_matches("http://").trim_end_matches('/');
+pub fn loopback(url: &str) -> Result<String> {
+    let host = url.trim_start_matches("http://").trim_start_matches("https://").trim_end_matches('/');
     if host.starts_with("127.0.0.1:") || host.starts_with("localhost:") {
         return Ok(host.to_owned());
     }

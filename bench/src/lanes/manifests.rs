@@ -32,18 +32,21 @@ fn put_each(side: &Side, options: &LaneOptions, lane: &str, tag_and_salt: impl F
     pool(side, options, lane.to_owned(), count, |connection, item| {
         let (tag, salt) = tag_and_salt(item);
         let path = format!("/v2/{}/manifests/{tag}", side.repository);
-        let body = manifest(&config, &layer, &salt);
+        let body = manifest(&config, std::slice::from_ref(&layer), &salt);
         connection.request("PUT", &path, &content_type, body.as_bytes(), Body::Keep)?.expect(201)?;
         Ok(())
     })
 }
 
-fn manifest(config: &Blob, layer: &Blob, salt: &str) -> String {
+/// An image's manifest; different salts, different manifests.
+pub fn manifest(config: &Blob, layers: &[Blob], salt: &str) -> String {
+    let layer =
+        |layer: &Blob| json!({"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": layer.digest, "size": layer.size});
     json!({
         "schemaVersion": 2,
         "mediaType": MEDIA_TYPE,
         "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config.digest, "size": config.size},
-        "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": layer.digest, "size": layer.size}],
+        "layers": layers.iter().map(layer).collect::<Vec<_>>(),
         "annotations": {"salt": salt},
     })
     .to_string()

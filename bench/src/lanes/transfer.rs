@@ -51,11 +51,12 @@ pub fn delete(side: &Side, options: &LaneOptions) -> Result<Measured> {
     })
 }
 
-fn large(options: &LaneOptions) -> Vec<Blob> {
+/// The blobs that [`push`] pushes.
+pub fn large(options: &LaneOptions) -> Vec<Blob> {
     let count = options.count.max(options.parallel).max(1);
     Blob::series(options.seed, count, options.size.unwrap_or(LARGE_BYTES))
 }
 
-fn path_of(side: &Side, blob: &Blob) -> String {
+pub fn path_of(side: &Side, blob: &Blob) -> String {
     format!("/v2/{}/blobs/{}", side.repository, blob.digest)
 }
