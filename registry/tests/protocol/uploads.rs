@@ -4,6 +4,7 @@ use crate::world::{World, broken, on_each, sha256, sha512};
 use axum::body::Body;
 use bytes::Bytes;
 use http::StatusCode;
+use std::path::Path;
 use std::time::Duration;
 
 const CONTENT: &[u8] = b"some bytes of a layer that is pushed again and again";
@@ -334,11 +335,9 @@ async fn marked_files_that_no_row_knows_go_and_others_stay() {
         let world = world.restart().await;
         // Where other servers can be at work here, only after a while.
         if !world.db.is_exclusive() {
+            date_marks(&blobs, 1_800_000_000);
             assert_eq!((world.registry.clear_marks().await.unwrap(), world.files()), (0, 5));
-            for mark in std::fs::read_dir(blobs.join("new")).unwrap() {
-                let file = std::fs::File::options().write(true).open(mark.unwrap().path()).unwrap();
-                file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(1_799_990_000)).unwrap();
-            }
+            date_marks(&blobs, 1_799_990_000);
         }
         assert_eq!(world.registry.clear_marks().await.unwrap(), 1);
         assert_eq!((world.files(), std::fs::read_dir(blobs.join("new")).unwrap().count()), (4, 0));
@@ -350,6 +349,14 @@ async fn marked_files_that_no_row_knows_go_and_others_stay() {
         assert_eq!(world.registry.clear_marks().await.unwrap(), 0);
     })
     .await;
+}
+
+/// As if the marks had been made then; the clock of the tests stands at 1,800,000,000 s.
+fn date_marks(blobs: &Path, secs: u64) {
+    for mark in std::fs::read_dir(blobs.join("new")).unwrap() {
+        let file = std::fs::File::options().write(true).open(mark.unwrap().path()).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(secs)).unwrap();
+    }
 }
 
 #[tokio::test]
