@@ -53,9 +53,12 @@ pub async fn catalog(ctx: &Context, access: &Access, page: &Page) -> Result<List
     let mut connection = ctx.db.read().await?;
     let mut after = page.last.clone().unwrap_or_default();
     let mut scanned = 0;
+    // Who may see everything is given a page for what a page costs; only where some are left out more is read.
+    let mut batch = i64::try_from(page.entries + 1).unwrap_or(i64::MAX).min(SCAN_ROWS);
     loop {
-        let rows = repositories::after(&mut connection, &after, SCAN_ROWS).await?;
-        let last = rows.len() < usize::try_from(SCAN_ROWS).unwrap_or(usize::MAX);
+        let rows = repositories::after(&mut connection, &after, batch).await?;
+        let last = rows.len() < usize::try_from(batch).unwrap_or(usize::MAX);
+        batch = SCAN_ROWS;
         for row in rows {
             scanned += 1;
             row.name.as_str().clone_into(&mut after);
