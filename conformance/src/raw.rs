@@ -37,11 +37,12 @@ pub async fn exchange(client: &Client, request: &[u8]) -> Result<(u16, String)> 
     Ok((status, answer))
 }
 
-/// Sends bytes and goes away without reading.
+/// Sends bytes, leaves the server the time to see them, and goes away without reading.
 pub async fn send_and_leave(client: &Client, request: &[u8]) -> Result<()> {
     let mut stream = TcpStream::connect(client.host()).await?;
     stream.write_all(request).await?;
     stream.flush().await?;
+    tokio::time::sleep(Duration::from_millis(300)).await;
     Ok(())
 }
 
