@@ -9,6 +9,8 @@ use tokio::net::TcpStream;
 
 /// Longest wait for an answer, in seconds.
 const ANSWER_SECS_MAX: u64 = 30;
+/// After which a server has certainly begun with a request whose body is not whole yet.
+const BEGUN_AFTER: Duration = Duration::from_secs(1);
 
 /// The value of an `Authorization` header.
 pub fn basic(user: &str, password: &str) -> String {
@@ -37,12 +39,24 @@ pub async fn exchange(client: &Client, request: &[u8]) -> Result<(u16, String)> 
     Ok((status, answer))
 }
 
-/// Sends bytes, leaves the server the time to see them, and goes away without reading.
+/// Sends bytes and goes away without reading.
 pub async fn send_and_leave(client: &Client, request: &[u8]) -> Result<()> {
     let mut stream = TcpStream::connect(client.host()).await?;
     stream.write_all(request).await?;
     stream.flush().await?;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    Ok(())
+}
+
+/// Sends all but the last byte, and that one when the server has begun with the request; then goes away without reading. What is there
+/// at once together with the end of the connection need not be looked at by a server at all.
+pub async fn begin_and_leave(client: &Client, request: &[u8]) -> Result<()> {
+    let (first, last) = request.split_at(request.len().saturating_sub(1));
+    let mut stream = TcpStream::connect(client.host()).await?;
+    stream.write_all(first).await?;
+    stream.flush().await?;
+    tokio::time::sleep(BEGUN_AFTER).await;
+    stream.write_all(last).await?;
+    stream.flush().await?;
     Ok(())
 }
 

@@ -115,7 +115,7 @@ async fn who_tried_what_the_settings_of_a_repository_forbid_is_found() -> Result
     let length = other.manifest.bytes.len();
     let mut request = format!("{head}Content-Type: {MANIFEST_TYPE}\r\nContent-Length: {length}\r\n\r\n").into_bytes();
     request.extend(&other.manifest.bytes[..]);
-    raw::send_and_leave(&his.client, &request).await?;
+    raw::begin_and_leave(&his.client, &request).await?;
     let admin = &repository.client;
     let of_tag = "target=repository:acme/web&outcome=refused&reference=v1.2";
     let found = wait_until("all six to be found by the tag", || async {
