@@ -24,6 +24,7 @@ mod words;
 pub use cleanup::{run as cleanup, task_events as cleanup_events};
 
 use crate::context::Context;
+use platform::db::{DbError, WriteError};
 use platform::lifecycle::Lifecycle;
 use platform::wake::Wake;
 use std::sync::Arc;
@@ -34,6 +35,21 @@ use tokio::sync::Mutex;
 const PASS_PERIOD: Duration = Duration::from_secs(1);
 /// Stopped tasks are looked through this often.
 const CLEANUP_PERIOD: Duration = Duration::from_mins(1);
+
+/// Why a plan, or a placement, was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum NotWritten {
+    #[error("what it was made from has changed")]
+    Outdated,
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+impl WriteError for NotWritten {
+    fn is_conflict(&self) -> bool {
+        matches!(self, Self::Db(error) if error.is_conflict())
+    }
+}
 
 /// Starts the planner and the cleanup of stopped tasks.
 pub fn start(context: &Arc<Context>, lifecycle: &Lifecycle) {

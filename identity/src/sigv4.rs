@@ -10,12 +10,11 @@ use hmac::{Hmac, KeyInit, Mac};
 use http::HeaderMap;
 use model::Timestamp;
 use sha2::{Digest, Sha256};
-use std::time::Duration;
 use subtle::ConstantTimeEq;
 use time::{OffsetDateTime, PrimitiveDateTime};
 
 /// How far a client's clock may be off.
-pub const SKEW_MAX: Duration = Duration::from_mins(5);
+pub const SKEW_MAX: time::Duration = time::Duration::minutes(5);
 /// Name of the only algorithm; what the header begins with.
 pub(crate) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// Most headers a signature may cover.
@@ -236,8 +235,7 @@ fn check_age(at: OffsetDateTime, now: Timestamp) -> Result<(), AwsAuthError> {
         let text = format!("Signature {words} {} ({} {sign} 5 min.)", stamp(limit), stamp(now));
         Err(AwsAuthError::InvalidSignature(text))
     };
-    let skew = time::Duration::try_from(SKEW_MAX).expect("minutes are few");
-    let (oldest, newest) = (now.saturating_sub(skew), now.saturating_add(skew));
+    let (oldest, newest) = (now.saturating_sub(SKEW_MAX), now.saturating_add(SKEW_MAX));
     if at < oldest {
         return refuse(&format!("expired: {} is now earlier than", stamp(at)), oldest, '-');
     }

@@ -51,17 +51,7 @@ pub fn range(bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
-
-    fn replay(name: &str, target: fn(&[u8])) {
-        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(name);
-        let files: Vec<_> = std::fs::read_dir(corpus).unwrap().map(|file| file.unwrap().path()).collect();
-        assert!(!files.is_empty(), "{name}");
-        for file in files {
-            println!("{}", file.display());
-            target(&std::fs::read(&file).unwrap());
-        }
-    }
+    use platform::corpus::replay;
 
     /// What `make fuzz` starts from; what it once found is in there too.
     #[test]

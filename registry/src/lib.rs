@@ -82,7 +82,7 @@ impl Registry {
             manifests: cache::Cache::new(MANIFEST_CACHE_BYTES),
             blobs: cache::Cache::new(BLOB_CACHE_BYTES),
             sessions: upload::sessions::Sessions::default(),
-            marks: Arc::new(upload::marks::Marks::new(marked.into_iter().map(|marked| marked.key).collect())),
+            marks: Arc::new(upload::marks::Marks::new(marked.into_iter().map(|marked| marked.upload).collect())),
             buffers: Arc::default(),
             receiving: Arc::default(),
             metrics: metrics::Metrics::default(),

@@ -30,7 +30,7 @@ pub struct StorageKey(String);
 /// A file that no row may know of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Marked {
-    pub key: StorageKey,
+    pub upload: UploadId,
     /// When the file was last written to.
     pub written_at: Timestamp,
 }
@@ -49,11 +49,6 @@ impl StorageKey {
 
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-
-    /// The upload that brought the file.
-    pub fn upload(&self) -> UploadId {
-        self.name().parse().expect("a key ends in the id of an upload")
     }
 
     fn name(&self) -> &str {
@@ -114,9 +109,9 @@ impl Storage {
         let mut found = Vec::new();
         for entry in std::fs::read_dir(self.root.join(NEW))? {
             let entry = entry?;
-            let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            let Some(upload) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
             match written_at(&entry.path()) {
-                Ok(written_at) => found.push(Marked { key: StorageKey::of_upload(&id), written_at }),
+                Ok(written_at) => found.push(Marked { upload, written_at }),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
@@ -226,9 +221,8 @@ mod tests {
         io::Write::write_all(&mut storage.append(&other).unwrap(), b"known").unwrap();
         std::fs::write(folder.path().join("blobs/new/foreign"), "").unwrap();
         assert_eq!(io::read_to_string(storage.read(&key).unwrap()).unwrap(), "abcde");
-        let marked: Vec<StorageKey> = storage.marked().unwrap().into_iter().map(|marked| marked.key).collect();
-        assert_eq!(marked, std::slice::from_ref(&key));
-        assert_eq!(key.upload(), UploadId::from_random(7));
+        let marked: Vec<UploadId> = storage.marked().unwrap().into_iter().map(|marked| marked.upload).collect();
+        assert_eq!(marked, [UploadId::from_random(7)]);
         storage.unmark(&key).unwrap();
         storage.unmark(&key).unwrap();
         assert!(storage.marked().unwrap().is_empty());

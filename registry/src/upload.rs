@@ -12,6 +12,8 @@ mod receive;
 pub mod sessions;
 mod writer;
 
+pub use receive::drain;
+
 use crate::auth::Access;
 use crate::context::Context;
 use crate::error::{RegistryError, io};
@@ -104,11 +106,6 @@ pub async fn receive_all(body: Body, bytes_max: usize) -> Result<Vec<u8>, Regist
     receive::all(body, bytes_max).await
 }
 
-/// Reads on for a while after a refusal, for a client that sends first and listens then.
-pub async fn drain(body: Body) {
-    receive::drain(body).await;
-}
-
 /// Where the client goes on: the `Location` of a session.
 pub fn location(session: &Session) -> String {
     Route::Upload(session.stored.repository.clone(), session.stored.id.clone()).to_string()
@@ -133,7 +130,7 @@ pub async fn append(ctx: &Arc<Context>, session: Arc<Session>, incoming: Incomin
                 Ok(length)
             }
             Err((rest, error)) => {
-                receive::drain(rest).await;
+                drain(rest).await;
                 Err(error)
             }
         }
@@ -150,7 +147,7 @@ pub async fn finish(ctx: &Arc<Context>, session: Arc<Session>, incoming: Incomin
         match write(&ctx, &session, &mut content, held, incoming, &taken_over).await {
             Ok(file) => commit::commit(&ctx, &session, &mut content, file, digest).await,
             Err((rest, error)) => {
-                receive::drain(rest).await;
+                drain(rest).await;
                 Err(error)
             }
         }

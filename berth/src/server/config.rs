@@ -4,7 +4,7 @@ use super::addresses;
 use crate::failure::{Failure, Result};
 use clap::Args;
 use identity::audit::AuditConfig;
-use model::repository::{SettingsError, Sparse};
+use model::repository::Sparse;
 use platform::db::DatabaseUrl;
 use registry::GcConfig;
 use std::net::{IpAddr, SocketAddr};
@@ -69,7 +69,7 @@ pub struct ServerArgs {
     #[arg(long, env = "BERTH_UNTAGGED_SECS", value_name = "SECS", default_value_t = GcConfig::UNTAGGED_SECS, value_parser = clap::value_parser!(u64).range(..=315_360_000))]
     pub untagged_secs: u64,
     /// What becomes of manifests that name content which is not here, where a repository's settings do not say: accept or refuse
-    #[arg(long, env = "BERTH_SPARSE", value_name = "accept|refuse", default_value = "accept", value_parser = sparse)]
+    #[arg(long, env = "BERTH_SPARSE", value_name = "accept|refuse", default_value = "accept")]
     pub sparse: Sparse,
     /// Seconds an upload stays that nobody goes on with
     #[arg(long, env = "BERTH_UPLOAD_SECS", value_name = "SECS", default_value_t = GcConfig::UPLOAD_SECS, value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
@@ -199,10 +199,6 @@ impl Config {
     pub fn local_agent_url(&self) -> String {
         format!("https://{}", reachable(self.agent_listen))
     }
-}
-
-fn sparse(text: &str) -> std::result::Result<Sparse, SettingsError> {
-    text.parse()
 }
 
 fn audit(args: &ServerArgs) -> AuditConfig {

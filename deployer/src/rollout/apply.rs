@@ -3,6 +3,7 @@
 
 mod outcome;
 
+use super::NotWritten;
 use super::backoff::{End, Ending};
 use super::observe::{SERVICE_EVENT, subject};
 use super::observed::{Observed, Step};
@@ -13,7 +14,7 @@ use model::Timestamp;
 use model::ids::{DeploymentId, InstanceId, TaskId};
 use model::service::Deployment;
 use model::task::{ContainerState, DesiredStatus, HealthStatus, ServiceTask, StopCode, Task, TaskStatus};
-use platform::db::{DbError, Tx, WriteError};
+use platform::db::{DbError, Tx};
 use platform::events::{self, NewEvent};
 use platform::failpoint;
 use std::collections::BTreeSet;
@@ -25,20 +26,6 @@ pub enum Applied {
     Written,
     /// Something changed since it was observed.
     Outdated,
-}
-
-#[derive(Debug, thiserror::Error)]
-enum ApplyError {
-    #[error("what the plan was made from has changed")]
-    Outdated,
-    #[error(transparent)]
-    Db(#[from] DbError),
-}
-
-impl WriteError for ApplyError {
-    fn is_conflict(&self) -> bool {
-        matches!(self, Self::Db(error) if error.is_conflict())
-    }
 }
 
 /// A plan and all that writing it needs; the transaction may run more than once.
@@ -66,8 +53,8 @@ pub async fn apply(context: &Context, observed: Observed, steps: Vec<Step>, now:
     });
     match written.await {
         Ok(()) => {}
-        Err(ApplyError::Outdated) => return Ok(Applied::Outdated),
-        Err(ApplyError::Db(error)) => return Err(error),
+        Err(NotWritten::Outdated) => return Ok(Applied::Outdated),
+        Err(NotWritten::Db(error)) => return Err(error),
     }
     if starts {
         failpoint::hit("task-row-written");
@@ -93,7 +80,7 @@ impl Work {
         self.observed.tasks.iter().find(|task| task.id == *id)
     }
 
-    async fn write(&self, tx: &mut Tx) -> Result<(), ApplyError> {
+    async fn write(&self, tx: &mut Tx) -> Result<(), NotWritten> {
         self.guard(tx).await?;
         let (mut started, mut stopped) = (Vec::new(), Vec::new());
         // Tasks in which people see a change.
@@ -134,14 +121,14 @@ impl Work {
     }
 
     /// Service and instances are as they were observed, and are claimed for this plan.
-    async fn guard(&self, tx: &mut Tx) -> Result<(), ApplyError> {
+    async fn guard(&self, tx: &mut Tx) -> Result<(), NotWritten> {
         let mut claimed = store::services::update(tx, &self.service()).await?;
         let chosen: BTreeSet<&InstanceId> =
             self.steps.iter().filter_map(|step| if let Step::Start { instance } = step { Some(instance) } else { None }).collect();
         for candidate in chosen.into_iter().filter_map(|instance| self.observed.candidate(instance)) {
             claimed &= store::instances::claim(tx, &candidate.instance.id, candidate.instance.version).await?;
         }
-        if claimed { Ok(()) } else { Err(ApplyError::Outdated) }
+        if claimed { Ok(()) } else { Err(NotWritten::Outdated) }
     }
 
     fn new_task(&self, id: &TaskId, instance: Option<&InstanceId>) -> Task {
@@ -216,7 +203,7 @@ impl Work {
         store::deployments::update(tx, &deployment).await
     }
 
-    async fn say(&self, tx: &mut Tx, started: &[TaskId], stopped: &[TaskId]) -> Result<(), ApplyError> {
+    async fn say(&self, tx: &mut Tx, started: &[TaskId], stopped: &[TaskId]) -> Result<(), NotWritten> {
         let mut messages = Vec::new();
         if !started.is_empty() {
             messages.push(words::started(started));

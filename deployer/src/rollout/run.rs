@@ -1,6 +1,7 @@
 //! RunTask: places tasks now. Where they go is chosen from the picture of the fleet; the transaction that writes them claims the
 //! instances as they were seen, and does nothing when one of them has changed since.
 
+use super::NotWritten;
 use super::apply::pending_container;
 use super::fleet::Fleet;
 use crate::context::Context;
@@ -13,7 +14,7 @@ use model::ids::{ClusterName, InstanceId, TaskId};
 use model::instance::Resources;
 use model::service::{PlacementConstraint, PlacementStrategy};
 use model::task::{ContainerOverride, DesiredStatus, HealthStatus, ResolvedImage, Task, TaskStatus};
-use platform::db::{DbError, Tx, WriteError};
+use platform::db::{DbError, Tx};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What RunTask was asked for, checked and resolved.
@@ -58,21 +59,6 @@ pub struct Placement {
     failures: Vec<RunFailure>,
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// An instance is not as it was when the tasks were placed: place them again.
-    #[error("an instance has changed since tasks were placed on it")]
-    Outdated,
-    #[error(transparent)]
-    Db(#[from] DbError),
-}
-
-impl WriteError for RunError {
-    fn is_conflict(&self) -> bool {
-        matches!(self, Self::Db(error) if error.is_conflict())
-    }
-}
-
 /// Chooses instances for `request.count` tasks, as the fleet is in `tx`.
 pub async fn place(context: &Context, tx: &mut Tx, fleet: &mut Fleet, request: &RunRequest) -> Result<Placement, DbError> {
     fleet.refresh(tx).await?;
@@ -97,10 +83,10 @@ pub async fn place(context: &Context, tx: &mut Tx, fleet: &mut Fleet, request: &
 }
 
 /// Writes the tasks, each with its row and its reservation, if the instances are as they were.
-pub async fn start(tx: &mut Tx, request: &RunRequest, placement: &Placement, now: Timestamp) -> Result<Started, RunError> {
+pub async fn start(tx: &mut Tx, request: &RunRequest, placement: &Placement, now: Timestamp) -> Result<Started, NotWritten> {
     for (instance, version) in &placement.seen {
         if !store::instances::claim(tx, instance, *version).await? {
-            return Err(RunError::Outdated);
+            return Err(NotWritten::Outdated);
         }
     }
     let mut started = Started { tasks: Vec::new(), failures: placement.failures.clone() };

@@ -2,12 +2,13 @@
 
 use crate::agent::FakeAgent;
 use crate::world::{World, images};
+use deployer::rollout::NotWritten;
 use deployer::rollout::apply::{Applied, apply};
 use deployer::rollout::fleet::Fleet;
 use deployer::rollout::observe::observe;
 use deployer::rollout::pass::Memory;
 use deployer::rollout::plan::plan;
-use deployer::rollout::run::{Placement, RunError, RunRequest, Started, place, start};
+use deployer::rollout::run::{Placement, RunRequest, Started, place, start};
 use deployer::store;
 use model::ids::{ClusterName, TaskDefinitionId};
 use platform::db::testing::on_each_database;
@@ -35,7 +36,7 @@ async fn placed(world: &World, fleet: &mut Fleet, request: &RunRequest) -> Place
     place(&world.context, &mut world.context.db.read().await.unwrap(), fleet, request).await.unwrap()
 }
 
-async fn write(world: &World, request: &RunRequest, placement: Placement) -> Result<Started, RunError> {
+async fn write(world: &World, request: &RunRequest, placement: Placement) -> Result<Started, NotWritten> {
     let (request, now) = (request.clone(), world.now());
     let written = world.context.db.write(move |tx| {
         let (request, placement) = (request.clone(), placement.clone());
@@ -59,7 +60,7 @@ async fn of_two_calls_that_saw_one_picture_only_one_is_written_and_the_other_fin
         let (request, mut fleet) = (request(&world, &large, 1).await, Fleet::default());
         let (first, second) = (placed(&world, &mut fleet, &request).await, placed(&world, &mut fleet, &request).await);
         assert_eq!(write(&world, &request, first).await.unwrap().tasks.len(), 1);
-        assert!(matches!(write(&world, &request, second).await, Err(RunError::Outdated)));
+        assert!(matches!(write(&world, &request, second).await, Err(NotWritten::Outdated)));
         let again = placed(&world, &mut fleet, &request).await;
         let left = write(&world, &request, again).await.unwrap();
         assert_eq!((left.tasks.len(), left.failures[0].reason.as_str()), (0, "RESOURCE:MEMORY"));

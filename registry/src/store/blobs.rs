@@ -2,7 +2,7 @@
 //! read through the repository that links it.
 
 use super::removals::Removal;
-use super::{Sight, bad};
+use super::{ASKED, Sight, bad, bind_asked};
 use crate::storage::StorageKey;
 use model::{Digest, RepositoryName, Timestamp};
 use platform::db::{DbError, Tx};
@@ -75,24 +75,17 @@ pub async fn link_of(tx: &mut Tx, repository_id: i64, digest: &str) -> Result<Op
     Ok(Some(unused_since.map_or(Link::Used, |_| Link::Unused)))
 }
 
-/// Digests that one statement asks for.
-const ASKED: usize = 8;
-
 /// Of `digests`, each named once: how many the repository links, and how many of those no manifest names. Answered by numbers alone,
 /// since every row of an answer costs.
 pub async fn links_among(tx: &mut Tx, repository_id: i64, digests: &[&str]) -> Result<(usize, usize), DbError> {
     let (mut linked, mut unused) = (0, 0);
     for asked in digests.chunks(ASKED) {
-        let mut query = sqlx::query(
+        let query = sqlx::query(
             "select count(*) as linked, count(unused_since) as unused from repository_blobs \
              where repository_id = $1 and digest in ($2, $3, $4, $5, $6, $7, $8, $9)",
         )
         .bind(repository_id);
-        for at in 0..ASKED {
-            // One text for all numbers of digests: what is over asks for the last one again.
-            query = query.bind(asked.get(at).or(asked.last()).map(|digest| (*digest).to_owned()));
-        }
-        let row = query.fetch_one(&mut *tx).await?;
+        let row = bind_asked(query, asked).fetch_one(&mut *tx).await?;
         linked += row.try_get::<i64, _>("linked")?;
         unused += row.try_get::<i64, _>("unused")?;
     }

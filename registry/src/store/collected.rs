@@ -1,12 +1,11 @@
 //! The `collected` table: what the garbage collector took out of repositories lately. Where incomplete manifests are taken, it tells
 //! what is elsewhere from what a push counted on and came too late for.
 
+use super::{ASKED, bind_asked};
 use model::{Digest, Timestamp};
 use platform::db::{DbError, Tx};
 use sqlx::Row;
 
-/// Digests that one statement asks for.
-const ASKED: usize = 8;
 pub(super) const FORGET: &str = "delete from collected where collected_at < $1";
 
 pub async fn insert(tx: &mut Tx, now: Timestamp, repository_id: i64, digest: &Digest) -> Result<(), DbError> {
@@ -26,15 +25,11 @@ pub async fn insert(tx: &mut Tx, now: Timestamp, repository_id: i64, digest: &Di
 pub async fn among(tx: &mut Tx, repository_id: i64, digests: &[&str]) -> Result<Vec<String>, DbError> {
     let mut found = Vec::new();
     for asked in digests.chunks(ASKED) {
-        let mut query = sqlx::query(
+        let query = sqlx::query(
             "select digest from collected where repository_id = $1 and digest in ($2, $3, $4, $5, $6, $7, $8, $9) order by digest",
         )
         .bind(repository_id);
-        for at in 0..ASKED {
-            // One text for all numbers of digests: what is over asks for the last one again.
-            query = query.bind(asked.get(at).or(asked.last()).map(|digest| (*digest).to_owned()));
-        }
-        for row in query.fetch_all(&mut *tx).await? {
+        for row in bind_asked(query, asked).fetch_all(&mut *tx).await? {
             found.push(row.try_get("digest")?);
         }
     }

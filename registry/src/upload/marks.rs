@@ -9,6 +9,7 @@ use super::file::hash_of;
 use super::{blocking, commit};
 use crate::context::Context;
 use crate::error::{RegistryError, io};
+use crate::route::UploadId;
 use crate::storage::{Marked, Storage, StorageKey};
 use crate::store::{blobs, uploads};
 use model::Digest;
@@ -31,12 +32,12 @@ struct Waiting {
     /// Whether somebody is at it.
     busy: bool,
     /// Of this server's predecessor, which is gone.
-    left: Vec<StorageKey>,
+    left: Vec<UploadId>,
 }
 
 impl Marks {
     /// `left` are the marks of a server that ended, where no other one can be running.
-    pub fn new(left: Vec<StorageKey>) -> Self {
+    pub fn new(left: Vec<UploadId>) -> Self {
         Self(Mutex::new(Waiting { left, ..Waiting::default() }))
     }
 
@@ -73,21 +74,22 @@ impl Marks {
 /// One bounded batch of what was cut off; returns how many files went.
 pub async fn clear(ctx: &Arc<Context>) -> Result<usize, RegistryError> {
     let mut gone = 0;
-    for key in cut_off(ctx).await? {
-        let stays = is_known(ctx, &key).await?;
+    for upload in cut_off(ctx).await? {
+        let key = StorageKey::of_upload(&upload);
+        let stays = is_known(ctx, &upload, &key).await?;
         if !stays {
             commit::remove_file(ctx, &key).await?;
             gone += 1;
         }
-        let (storage, unmarked) = (ctx.storage.clone(), key.clone());
-        blocking(move || storage.unmark(&unmarked).map_err(io("taking a mark away"))).await?;
-        ctx.marks.lock().left.retain(|left| *left != key);
+        let storage = ctx.storage.clone();
+        blocking(move || storage.unmark(&key).map_err(io("taking a mark away"))).await?;
+        ctx.marks.lock().left.retain(|left| *left != upload);
     }
     Ok(gone)
 }
 
-/// Marked files whose upload nobody goes on with.
-async fn cut_off(ctx: &Arc<Context>) -> Result<Vec<StorageKey>, RegistryError> {
+/// Uploads with a mark that nobody goes on with.
+async fn cut_off(ctx: &Arc<Context>) -> Result<Vec<UploadId>, RegistryError> {
     if ctx.exclusive {
         return Ok(ctx.marks.lock().left.iter().take(BATCH).cloned().collect());
     }
@@ -95,13 +97,13 @@ async fn cut_off(ctx: &Arc<Context>) -> Result<Vec<StorageKey>, RegistryError> {
     let storage = ctx.storage.clone();
     let marked = blocking(move || storage.marked().map_err(io("looking for marks"))).await?;
     let before = ctx.clock.now().minus(Duration::from_secs(OTHERS_SECS_MAX));
-    let is_old = |marked: &Marked| marked.written_at < before && ctx.sessions.get(&marked.key.upload()).is_none();
-    Ok(marked.into_iter().filter(is_old).take(BATCH).map(|marked| marked.key).collect())
+    let is_old = |marked: &Marked| marked.written_at < before && ctx.sessions.get(&marked.upload).is_none();
+    Ok(marked.into_iter().filter(is_old).take(BATCH).map(|marked| marked.upload).collect())
 }
 
 /// Whether a row names the file: that of its upload, or that of the blob it has become. Of a file that is gone there is nothing to know.
-async fn is_known(ctx: &Arc<Context>, key: &StorageKey) -> Result<bool, RegistryError> {
-    if uploads::get(&mut *ctx.db.read().await?, &key.upload()).await?.is_some() {
+async fn is_known(ctx: &Arc<Context>, upload: &UploadId, key: &StorageKey) -> Result<bool, RegistryError> {
+    if uploads::get(&mut *ctx.db.read().await?, upload).await?.is_some() {
         return Ok(true);
     }
     let (storage, of) = (ctx.storage.clone(), key.clone());
@@ -128,7 +130,6 @@ fn digests_of(storage: &Storage, key: &StorageKey) -> std::io::Result<Option<Vec
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::route::UploadId;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn every_mark_goes_however_many_come_at_once() {

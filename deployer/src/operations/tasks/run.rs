@@ -7,7 +7,8 @@ use crate::error::{Code, EcsError};
 use crate::operations::call::Call;
 use crate::operations::services::{require_cluster, settings};
 use crate::operations::{images, placement, references, tags, task_definitions};
-use crate::rollout::run::{self as tasks, Placement, RunError, RunFailure, RunRequest, Started};
+use crate::rollout::NotWritten;
+use crate::rollout::run::{self as tasks, Placement, RunFailure, RunRequest, Started};
 use crate::store;
 use api::aws::{self, Failure, RunTaskRequest, RunTaskResponse};
 use model::Timestamp;
@@ -133,8 +134,8 @@ async fn start(
         events::append(tx, now, event).await?;
         match tasks::start(tx, run, placement, now).await {
             Ok(started) => started,
-            Err(RunError::Outdated) => return Err(StartError::Outdated),
-            Err(RunError::Db(error)) => return Err(error.into()),
+            Err(NotWritten::Outdated) => return Err(StartError::Outdated),
+            Err(NotWritten::Db(error)) => return Err(error.into()),
         }
     };
     let mut view = View::new(&context.partition);
